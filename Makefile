@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# weir: one flat Makefile, no configure step. `make help` lists what there is.
+#
+#   SANITIZE=address|undefined|thread   a build of its own in build/san-KIND (address holds undefined too)
+#   CC=clang  WERROR=0  LTO=0  V=1      compiler; warnings are no errors; no link-time optimisation; show commands
+#   FUZZ_SECONDS=20  JOBS=N  DEPS=skip  seconds for each fuzz target; parallel jobs; install nothing
+#
+# An object is rebuilt when its source, a header it includes, the compiler or a flag changes.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+WERROR ?= 1
+LTO ?= 1
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+FUZZ_SECONDS ?= 20
+PYTHON := /usr/bin/python3
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(JOBS) --no-print-directory
+endif
+Q := $(if $(V),,@)
+IS_CLANG := $(findstring clang,$(shell $(CC) --version 2>/dev/null))
+
+BUILD ?= $(if $(SANITIZE),build/san-$(SANITIZE),build)
+
+# --- flags -------------------------------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wno-format-nonliteral -Wundef -Wvla \
+        -Wimplicit-fallthrough $(if $(filter 1,$(WERROR)),-Werror)
+BASE := -std=gnu11 -g -D_GNU_SOURCE -Igateway -I. -fno-strict-aliasing -fno-plt -fPIE -pthread
+LINK := -pie -pthread -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+LIBS := -levent_core -lyaml -lcares -lcrypto -lm
+AR := $(if $(IS_CLANG),ar,gcc-ar)
+
+ifeq ($(SANITIZE),)
+  MODE := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+  # Fat objects: the gateway itself is linked with link-time optimisation, each test quickly without it.
+  ifeq ($(LTO)$(IS_CLANG),1)
+    MODE += -flto=auto -ffat-lto-objects
+    LINK_LTO := -O2 -flto=auto
+    LINK_NO_LTO := -fno-lto
+  endif
+else
+  SAN_address := address,undefined
+  SAN_undefined := undefined
+  SAN_thread := thread
+  SAN_fuzzer := address,undefined
+  SAN := $(SAN_$(SANITIZE))
+  ifeq ($(SAN),)
+    $(error SANITIZE is address, undefined or thread, not "$(SANITIZE)")
+  endif
+  # gcc's flow warnings are unreliable in instrumented code.
+  MODE := -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all \
+          $(if $(filter fuzzer,$(SANITIZE)),-fsanitize=fuzzer-no-link) $(if $(IS_CLANG),,-Wno-maybe-uninitialized)
+  LINK += -fsanitize=$(SAN)
+endif
+CFLAGS_ALL := $(BASE) $(MODE) $(WARN) $(CFLAGS)
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+SRC := $(sort $(wildcard gateway/*.c gateway/lib/*.c gateway/http/*.c conf/*.c filters/*.c))
+OBJ := $(SRC:%.c=$(BUILD)/obj/%.o)
+MAIN := $(BUILD)/obj/gateway/main.o
+UNIT := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*_test.c)))
+SIM := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/sim/*_test.c)))
+SIM_HELP := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(filter-out %_test.c,$(wildcard tests/sim/*.c))))
+FUZZ := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
+TEST_OBJ := $(patsubst $(BUILD)/%,$(BUILD)/obj/%.o,$(UNIT) $(SIM) $(FUZZ)) $(SIM_HELP)
+LIBWEIR := $(BUILD)/libweir.a
+
+.PHONY: all run test unit check lint bench fuzz clean help deps tests fuzzers FORCE
+
+all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
+
+help:  ## this list
+	@echo "make TARGET"
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^#   \([A-Z].*\)/  \1/p' $(MAKEFILE_LIST)
+
+run:  ## build, then start the gateway on :8080 with a mock upstream behind it, until Ctrl-C
+	@tests/tools/deps.sh build
+	@$(MAKE) -s all
+	@tests/tools/run.sh $(BUILD)/weir conf/weir.yaml
+
+test:  ## everything: unit, simulation, end-to-end and corpus tests, plain and with sanitizers
+	@tests/tools/deps.sh build test
+	@echo "building: plain, then with sanitizers"
+	@$(MAKE) -s all tests
+	@$(MAKE) -s SANITIZE=address BUILD=build/san-address all tests
+	@$(PYTHON) tests/tools/run_tests.py --jobs $(JOBS)
+
+unit: tests  ## unit and simulation tests on the plain build alone: seconds
+	@$(PYTHON) tests/tools/run_tests.py --jobs $(JOBS) --only unit,sim --builds plain
+
+check:  ## lint, then test
+	@$(MAKE) lint
+	@$(MAKE) test
+
+lint:  ## house rules: layers, sizes, banned calls, a test for each file, help for each option
+	@tests/tools/deps.sh test
+	@$(PYTHON) tests/tools/lint.py
+
+bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; minutes
+	@tests/tools/deps.sh build bench
+	@$(MAKE) all
+	@GATEWAY="$(CURDIR)/$(BUILD)/weir run -c" GATEWAY_CONF="$(CURDIR)/bench" \
+	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency $(BENCH)
+
+fuzz:  ## run each fuzz target for FUZZ_SECONDS
+	@tests/tools/deps.sh build fuzz
+	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
+	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
+
+deps:  ## install what building and testing need (apt-get)
+	@tests/tools/deps.sh build test
+
+clean:  ## remove build/
+	rm -rf build
+
+tests: $(UNIT) $(SIM)
+fuzzers: $(FUZZ)
+
+# --- rules -------------------------------------------------------------------------------------------------------------
+
+# What is being done, unless the command itself is shown or make is silent.
+tell = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo "  $(1)")
+
+# Stamps: rewritten only when what they hold changes.
+define stamp
+	@mkdir -p $(@D)
+	@echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+endef
+
+$(BUILD)/flags: FORCE
+	$(call stamp,$(CC) $(CFLAGS_ALL))
+$(BUILD)/link: FORCE
+	$(call stamp,$(CC) $(LINK) $(LINK_LTO) $(LIBS) $(LDFLAGS) $(OBJ) $(SIM_HELP))
+
+$(OBJ) $(TEST_OBJ): $(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call tell,CC    $<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter tests/%,$<),-Itests/unit -Itests/sim) -MMD -MP -c -o $@ $<
+
+$(BUILD)/weir: $(OBJ) $(BUILD)/link
+	$(call tell,LINK  $@)
+	$(Q)$(CC) $(LINK) $(LINK_LTO) $(LDFLAGS) -o $@ $(OBJ) $(LIBS)
+
+$(LIBWEIR): $(filter-out $(MAIN),$(OBJ)) $(BUILD)/link
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+
+$(UNIT) $(SIM): $(BUILD)/%: $(BUILD)/obj/%.o $(LIBWEIR)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK) $(LINK_NO_LTO) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBWEIR) $(LIBS)
+$(SIM): $(SIM_HELP)
+
+$(FUZZ): $(BUILD)/%: $(BUILD)/obj/%.o $(LIBWEIR)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBWEIR) $(LIBS)
+
+.SECONDARY: $(TEST_OBJ)
+
+-include $(OBJ:.o=.d) $(TEST_OBJ:.o=.d)

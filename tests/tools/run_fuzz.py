@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs each libFuzzer target for a while, from seeds made of the corpora and the configurations.
+
+    run_fuzz.py [--seconds S] [--only NAME]
+
+Seeds are written to build/fuzz/seeds; a target NAME_fuzz also takes tests/fuzz/corpus/NAME (kept inputs: a crash that was
+mended goes there). What it finds new is kept in build/fuzz/found/NAME; a crash stands in build/fuzz and fails the run.
+"""
+import argparse, base64, glob, hashlib, json, os, subprocess, sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OUT = f"{TOP}/build/fuzz"
+SEED_MAX = 16384
+# Which seeds suit a target: by a word in its name; the last row is for all others.
+SUIT = [("request", ["requests"]), ("response", ["responses"]), ("parse", ["requests", "responses"]),
+        ("chunk", ["requests", "responses"]), ("yaml", ["conf"]), ("conf", ["conf"]), ("snapshot", ["conf"]),
+        ("uri", ["targets"]), ("", ["requests"])]
+
+
+def keep(kind, data):
+    if len(data) <= SEED_MAX:
+        os.makedirs(f"{OUT}/seeds/{kind}", exist_ok=True)
+        with open(f"{OUT}/seeds/{kind}/{hashlib.sha1(data).hexdigest()}", "wb") as f:
+            f.write(data)
+
+
+def make_seeds():
+    for kind in ("requests", "responses"):
+        with open(f"{TOP}/tests/corpus/{kind}.jsonl") as f:
+            for line in filter(str.strip, f):
+                raw = base64.b64decode(json.loads(line)["raw_b64"])
+                keep(kind, raw)
+                words = raw.split(b"\r\n", 1)[0].split(b" ")
+                if kind == "requests" and len(words) > 1:
+                    keep("targets", words[1])
+    for path in glob.glob(f"{TOP}/tests/conf/*/*.yaml") + glob.glob(f"{TOP}/conf/**/*.yaml", recursive=True):
+        with open(path, "rb") as f:
+            keep("conf", f.read())
+
+
+def run(target, seconds):
+    name = os.path.basename(target)[:-len("_fuzz")]
+    found = f"{OUT}/found/{name}"
+    os.makedirs(found, exist_ok=True)
+    kinds = next(kinds for word, kinds in SUIT if word in name)
+    dirs = [found] + [f"{OUT}/seeds/{k}" for k in kinds] + [f"{TOP}/tests/fuzz/corpus/{name}"]
+    dictionary = f"{TOP}/tests/fuzz/{name}.dict"
+    cmd = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
+           f"-artifact_prefix={OUT}/{name}-", *([f"-dict={dictionary}"] if os.path.exists(dictionary) else []),
+           *(d for d in dirs if os.path.isdir(d))]
+    result = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = result.stdout.decode(errors="replace")
+    if result.returncode:
+        print(f"--- {name}\n{text[-6000:]}---")
+    units = [x.split()[-1] for x in text.splitlines() if x.startswith("stat::number_of_executed_units")]
+    print(f"{name:20} {'FAILED' if result.returncode else 'ok':7} {units[0] if units else '?'} runs", flush=True)
+    return result.returncode == 0
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--seconds", type=int, default=20)
+    ap.add_argument("--only", default="")
+    args = ap.parse_args()
+    sources = sorted(glob.glob(f"{TOP}/tests/fuzz/*_fuzz.c"))
+    targets = [f"{TOP}/build/san-fuzzer/tests/fuzz/{os.path.basename(s)[:-2]}" for s in sources]
+    make_seeds()
+    good = [run(t, args.seconds) for t in targets if args.only in os.path.basename(t)]
+    print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
+    return 0 if good and all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
