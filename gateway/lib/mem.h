@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MEM_H
+#define MEM_H
+
+#include <stddef.h>
+
+/*
+ * The only door to the heap. Every queue, table and pool of weir is bounded by configuration, so running out of memory
+ * means that the bounds were set above what the machine has: the process says so and ends, instead of limping.
+ * Any thread.
+ */
+
+void *mem_alloc(size_t size);                       /* not zeroed; never NULL */
+void *mem_zalloc(size_t size);                      /* zeroed; never NULL */
+void *mem_array(size_t n, size_t size);             /* zeroed n * size, overflow checked; never NULL */
+void *mem_realloc(void *old, size_t size);          /* never NULL */
+char *mem_strdup(const char *text);                 /* the caller owns it */
+void  mem_free(void *);                             /* NULL is legal */
+
+#endif
