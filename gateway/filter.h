@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FILTER_H
+#define FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "lib/check.h"
+#include "lib/str.h"
+#include "reason.h"
+
+/*
+ * What a filter is, and all that it may see.
+ *
+ * A request has one or more legs (an upstream entered for it: the route's own, a fallback), a leg has one or more
+ * attempts (a try at one endpoint). A filter named on a listener or route lives in the request's scope; one named on an
+ * upstream lives in the leg's, and is asked again for each attempt.
+ *
+ * Rules, kept by the core (chain.c) and not by the filter's good will:
+ *   - hooks run on the worker that owns the request, never two at once for one request, in written order; response
+ *     hooks and ends of scope in reverse;
+ *   - for every scope that a filter entered, its end hook runs exactly once, whatever happened;
+ *   - a lease taken in a scope is returned when the scope ends, before the end hook runs;
+ *   - a wake-up asked for is cancelled before the scope ends: nothing ever resumes what is gone.
+ */
+
+struct request;      /* head, route, client, deadline: through request.h */
+struct reply;        /* an answer made here: reply.h */
+struct field;        /* an option's row: conf/field.h */
+struct load;         /* what loading may look up: conf/load.h */
+struct err;
+struct rng;
+
+enum verdict {
+    FILTER_NEXT = 0,     /* go on; in body hooks: let the slice pass, after whatever was held */
+    FILTER_REPLY,        /* call->reply is filled in: answer the client, skip the rest */
+    FILTER_WAIT,         /* a wake-up was asked for: the same hook runs again then */
+    FILTER_FAIL,         /* call->reason says why; reasons.def has the answer */
+    /* In on_head only, while nothing is committed to the client: */
+    FILTER_RETRY,        /* another attempt of this leg, not before call->not_before */
+    FILTER_FAILOVER,     /* end this leg, enter the upstream named call->failover */
+    /* In on_head, on_response and body hooks: */
+    FILTER_HOLD,         /* keep what came, show me more; bounded by hold_max and hold_time */
+    /* In body hooks only: */
+    FILTER_DROP,         /* this slice, and what is held, goes no further */
+};
+
+enum why { WHY_FIRST, WHY_TIMER, WHY_GRANTED, WHY_EXTERNAL };
+
+enum scope { SCOPE_REQUEST, SCOPE_LEG, SCOPE_ATTEMPT, SCOPE_COUNT };
+
+/* Where a filter may be named. */
+enum { PLACE_LISTENER = 1, PLACE_ROUTE = 2, PLACE_UPSTREAM = 4, PLACE_ANY = 7 };
+
+enum ended_by { BY_UPSTREAM, BY_CLIENT, BY_US, BY_DEADLINE };
+
+/* How a scope ended: who, why, and what was seen of it. */
+struct outcome {
+    enum ended_by by;
+    enum reason reason;        /* REASON_none: an answer came from upstream and was passed on */
+    int status;                /* final status from upstream, 0: none */
+    bool sent;                 /* some byte of the request went to the upstream */
+    bool committed;            /* some byte of the final answer went to the client */
+    bool complete;             /* the answer was read to its end */
+    bool reused;               /* the attempt used a pooled connection */
+    uint64_t started, first_byte, ended;        /* monotonic ns; 0: did not happen */
+    uint64_t bytes_in, bytes_out;               /* of bodies: from upstream, to upstream */
+};
+
+/* Everything that a hook may see. There are no globals. Valid during the hook only. */
+struct call {
+    struct request *req;
+    const void *options;       /* parsed, immutable, shared by all workers */
+    void *shared;              /* the named instance's state: any worker; atomics or its own lock */
+    void *local;               /* this worker's part of it: no locks */
+    void *state;               /* the state of the scope that the filter lives in: zeroed */
+    void *attempt_state;       /* of this attempt: zeroed; NULL outside attempts or when attempt_size is 0 */
+    uint64_t now;              /* monotonic ns: the only clock there is */
+    struct rng *rng;           /* seeded; the only randomness there is */
+    enum why why;
+    enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
+    uint64_t not_before;       /* out: for FILTER_RETRY */
+    struct str failover;       /* out: for FILTER_FAILOVER */
+    struct reply *reply;       /* out: for FILTER_REPLY */
+    void *core;                /* the core's own */
+};
+
+struct filter {
+    const char *name;                /* as in YAML */
+    const char *help;                /* one sentence, for the manual */
+    unsigned places;                 /* PLACE_* where it may be named */
+    const struct field *fields;      /* key -> offset, type, bounds, default, help: parser, errors, schema and manual */
+    size_t options_size;
+    size_t shared_size;              /* of the instance's state for all workers; zeroed at first, kept by name */
+    size_t local_size;               /* of a worker's own */
+    size_t state_size;               /* of its scope's */
+    size_t attempt_size;             /* of an attempt's; upstream filters only */
+    size_t needs_body;               /* collect up to this before on_request; 0: does not look */
+    bool needs_body_whole;           /* a larger body is answered 413; else on_request sees the first part of it */
+    size_t keep_body;                /* keep this much for another attempt */
+    size_t hold_max;                 /* bytes that HOLD may keep; 0: it never holds */
+    uint64_t hold_time;              /* ns */
+    bool resizes_body;               /* its on_response_body changes the length: Content-Length is dropped */
+    bool resizes_request_body;       /* its on_request_body does */
+    const char *const *provides;     /* attributes set for filters after it, e.g. "consumer"; NULL-terminated */
+
+    /* Control thread, when a configuration is loaded. May fail and says where; may block. */
+    int (*options_check)(void *options, struct load *, struct err *) must_check;
+    /* Control thread: makes zeroed state ready, or takes over new options without losing what is owed. */
+    void (*shared_adopt)(void *shared, const void *options, bool fresh, uint64_t now);
+    void (*shared_fini)(void *shared);
+    /* The owning worker, when a snapshot arrives or is retired. */
+    void (*local_init)(void *local, const void *options);
+    void (*local_fini)(void *local);
+
+    /* The owning worker. Any may be NULL. */
+    enum verdict (*on_request)(struct call *);                       /* its scope is entered: head (and body) is there */
+    enum verdict (*on_request_body)(struct call *, struct slice);
+    enum verdict (*on_attempt)(struct call *);                       /* before an endpoint is picked */
+    enum verdict (*on_endpoint)(struct call *, size_t endpoint);     /* FILTER_FAIL: not this one, pick another */
+    enum verdict (*on_head)(struct call *, const struct outcome *);  /* the final head is here, or what failed before it */
+    enum verdict (*on_response)(struct call *);                      /* the head that will be sent, replies made here too */
+    enum verdict (*on_response_body)(struct call *, struct slice);   /* body_emit() adds bytes */
+    void (*on_trailers)(struct call *);                              /* response trailers, if any: request.h */
+    void (*on_attempt_end)(struct call *, const struct outcome *);
+    void (*on_end)(struct call *, const struct outcome *);           /* of the scope that it lives in, once */
+
+    /* What would you decide now? Charges nothing; sets the wait in ns. */
+    enum verdict (*peek)(const struct call *, uint64_t *wait);
+};
+
+/* filters.def as an array, in its order; NULL-terminated (filters/registry.c). Tests may add theirs to a copy. */
+extern const struct filter *const filters_all[];
+
+/* Asks for the same hook again at `when` (why: WHY_TIMER); then return FILTER_WAIT, or FILTER_HOLD. */
+void wait_until(struct call *, uint64_t when);
+
+/* Something taken that must come back: the core calls give_back(thing, now) when the scope ends, unless lease_end() or
+ * lease_forget() came first. */
+struct lease;
+struct lease *lease_take(struct call *, enum scope, void (*give_back)(void *thing, uint64_t now), void *thing);
+void lease_end(struct lease **, uint64_t now);        /* gives back now */
+void lease_forget(struct lease **);                   /* it is no longer owed (spent for good) */
+
+/* For answers from elsewhere: another worker, a store on the network. A handle outlives its request safely: a wake for
+ * what is gone, or for what no longer waits, is dropped by the owner. Give what is granted as a lease in the woken hook; what
+ * must not be lost when nobody takes it is given back by `refused`, which runs on the owner's thread. */
+struct mailbox;
+struct wake_handle {
+    struct mailbox *mailbox;           /* of the owner; workers outlive all handles */
+    uint32_t slot;
+    uint64_t generation;
+};
+struct wake_handle wake_handle(struct call *);
+/* Any thread. Posts a wake-up with why = WHY_GRANTED; `refused(thing)` may be NULL. */
+void wake(struct wake_handle, enum why, void (*refused)(void *thing), void *thing);
+
+/* In body hooks: adds bytes behind what has passed so far, before this slice. Copied. */
+void body_emit(struct call *, const void *at, size_t len);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The columns of reasons.def as tables. Nothing is decided here.
+ */
+#include "reason.h"
+
+#include "lib/check.h"
+
+struct row {
+    const char *name, *title, *detail;
+    int status;
+};
+
+static const struct row rows[REASON_COUNT] = {
+#define REASON(name, status, title, detail) [REASON_##name] = {#name, title, detail, status},
+#include "reasons.def"
+#undef REASON
+};
+
+static const struct row *row_of(enum reason r)
+{
+    check((unsigned)r < REASON_COUNT);
+    return &rows[r];
+}
+
+int reason_status(enum reason r) { return row_of(r)->status; }
+const char *reason_name(enum reason r) { return row_of(r)->name; }
+const char *reason_title(enum reason r) { return row_of(r)->title; }
+const char *reason_detail(enum reason r) { return row_of(r)->detail; }

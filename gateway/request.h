@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REQUEST_H
+#define REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "http/headers.h"
+#include "lib/arena.h"
+#include "lib/ip.h"
+#include "lib/str.h"
+#include "reason.h"
+
+/*
+ * What a filter may know of a request and change in it. All strings live as long as the request. The owning worker only.
+ */
+struct request;
+
+struct str request_method(const struct request *);
+struct str request_path(const struct request *);             /* normalised: what was matched and is sent */
+struct str request_query(const struct request *);            /* as it came, without "?"; {NULL, 0}: none */
+struct str request_host(const struct request *);             /* without port; lower or upper case as it came */
+struct str request_route(const struct request *);            /* the route's name */
+struct str request_param(const struct request *, struct str name);      /* of `:name` in the route's path */
+const struct ip *request_client(const struct request *);     /* the caller: the peer, or whom trusted proxies name */
+const struct ip *request_peer(const struct request *);       /* who holds the connection */
+struct str request_id(const struct request *);               /* {NULL, 0} until a filter set it */
+void request_set_id(struct request *, struct str id);        /* copied */
+uint64_t request_arrived(const struct request *);            /* monotonic ns of the head's arrival */
+uint64_t request_deadline(const struct request *);           /* monotonic ns; TIME_NEVER: none */
+unsigned request_attempts(const struct request *);           /* begun so far */
+bool request_committed(const struct request *);              /* a byte of the final answer went out */
+struct arena *request_arena(struct request *);
+
+/* What goes to the upstream: edit in on_request (and in on_attempt: the edit stays for later attempts). */
+struct http_head *request_head(struct request *);
+
+/* The head that came or will be sent: legal in on_head (NULL when none came) and on_response. */
+struct http_head *response_head(struct request *);
+int response_status(const struct request *);
+/* Trailers of the response: legal in on_trailers; NULL: none. */
+struct http_head *response_trailers(struct request *);
+
+/* In on_head, after a HOLD: the body bytes held so far; *whole: there are no more. */
+struct str response_held(struct request *, bool *whole);
+
+/* The collected request body: legal in on_request of a filter with needs_body. */
+struct str request_body_seen(struct request *, bool *whole);
+
+/* Attributes: declared at load by `provides`, found there by load_attribute(); {NULL, 0}: not set. */
+struct str request_attribute(const struct request *, unsigned index);
+void request_set_attribute(struct request *, unsigned index, struct str value);       /* copied */
+
+#endif
