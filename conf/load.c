@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a filter's options_check() may look up. All filters are read before any is checked, so that an attribute may be
+ * used by a filter that stands in the file before its provider.
+ */
+#include "conf/load.h"
+
+#include "conf/named.h"
+#include "conf/snapshot.h"
+
+int load_attribute(struct load *l, struct str name, struct err *err)
+{
+    struct nearest near;
+
+    nearest_init(&near, name);
+    for (size_t i = 0; i < l->snap->attributes.n; i++) {
+        if (str_eq(l->snap->attributes.v[i], name))
+            return (int)i;
+        nearest_try(&near, l->snap->attributes.v[i]);
+    }
+    return yaml_err(err, l, NULL, "no filter of this configuration provides \"%s\"%s", quoted(name).text,
+                    nearest_hint(&near).text);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The top level of a configuration, and the order in which it is read: tables are read row by row, so a section stands
+ * behind those that it names (routes behind upstreams, all lists of filters behind `define`). Where they stand in the
+ * file does not matter.
+ */
+#include "conf/schema.h"
+
+#include "conf/yaml.h"
+
+static int version_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    (void)at;
+    if (n->type != YAML_SCALAR || !str_eq(n->text, STR("1")))
+        return yaml_err(err, l, n, "version: must be 1, the only one that there is");
+    return 0;
+}
+
+static int workers_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    static const struct field number = {.key = "workers", .type = FIELD_COUNT, .min = 1, .max = 256};
+    uint64_t *out = at;
+
+    if (n->type == YAML_SCALAR && str_eq(n->text, STR("auto"))) {
+        *out = 0;
+        return 0;
+    }
+    if (n->type == YAML_SCALAR && n->text.len && (n->text.at[0] < '0' || n->text.at[0] > '9'))
+        return yaml_err(err, l, n, "workers: \"%s\" is neither auto nor a number from 1 to 256", quoted(n->text).text);
+    return field_read(&number, n, out, l, err);
+}
+
+static int log_to_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    static const struct { const char *word; enum log_to to; } words[] = {
+        {"none", LOG_TO_NONE}, {"stdout", LOG_TO_STDOUT}, {"stderr", LOG_TO_STDERR},
+    };
+    struct snapshot *s = at;
+    struct str text = n->type == YAML_SCALAR ? n->text : STR("");
+
+    for (size_t i = 0; i < array_len(words); i++)
+        if (str_eq(text, str_c(words[i].word))) {
+            s->log_to = words[i].to;
+            return 0;
+        }
+    if (!str_starts(text, STR("/")))
+        return yaml_err(err, l, n, "log.to: must be stdout, stderr, none or an absolute path");
+    s->log_to = LOG_TO_FILE;
+    s->log_path = text;
+    return 0;
+}
+
+static int log_format_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    (void)at;
+    if (n->type != YAML_SCALAR || !str_eq(n->text, STR("json")))
+        return yaml_err(err, l, n, "log.format: must be json, the only one that there is");
+    return 0;
+}
+
+static const struct field log_fields[] = {
+    {.key = "to", .type = FIELD_CUSTOM, .parse = log_to_read, .fallback = "stdout",
+     .form = "`stdout`, `stderr`, `none` or a path", .json = "{\"type\":\"string\"}",
+     .help = "Where the access log goes. A file is opened for appending."},
+    {.key = "format", .type = FIELD_CUSTOM, .parse = log_format_read, .fallback = "json", .form = "`json`",
+     .json = "{\"enum\":[\"json\"]}", .help = "One JSON object a line."},
+    {.type = FIELD_END},
+};
+
+static const struct field drain_fields[] = {
+    {.key = "delay", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, drain_delay), .fallback = "0s",
+     .max = 3600 * (uint64_t)1000000000,
+     .help = "How long to go on accepting after SIGTERM, while /readyz says 503 and load balancers turn away."},
+    {.key = "timeout", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, drain_timeout), .fallback = "8s",
+     .max = 24 * 3600 * (uint64_t)1000000000,
+     .help = "How long requests in flight may go on after that, before they are cut."},
+    {.type = FIELD_END},
+};
+
+#define FILTER_REF "{\"$ref\":\"#/$defs/filter\"}"
+
+const struct field schema_fields[] = {
+    {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
+     .json = "{\"const\":1}", .help = "The version of this format."},
+    {.key = "define", .type = FIELD_CUSTOM, .parse = schema_define_read, .form = "a mapping of names to filters",
+     .json = "{\"type\":\"object\",\"additionalProperties\":" FILTER_REF "}",
+     .help = "Filters with a name. Whoever lists the name shares the filter's state."},
+    {.key = "listen", .type = FIELD_CUSTOM, .parse = schema_listens_read, .required = true,
+     .sub = schema_listen_fields, .form = "an address, a mapping, or a list of these",
+     .json = "{\"anyOf\":[{\"type\":\"string\"},@,{\"type\":\"array\",\"minItems\":1,\"items\":"
+             "{\"anyOf\":[{\"type\":\"string\"},@]}}]}",
+     .help = "Where clients are accepted."},
+    {.key = "admin", .type = FIELD_CUSTOM, .parse = schema_admin_read, .form = "an address",
+     .json = "{\"type\":\"string\"}",
+     .help = "Where health, metrics and control are served. Whoever reaches it controls the gateway: keep it local."},
+    {.key = "probes", .type = FIELD_CUSTOM, .parse = schema_probes_read, .form = "an address",
+     .json = "{\"type\":\"string\"}",
+     .help = "Where /healthz and /readyz alone are served, for a kubelet or a load balancer."},
+    {.key = "log", .type = FIELD_MAP, .sub = log_fields, .help = "The access log."},
+    {.key = "workers", .type = FIELD_CUSTOM, .parse = workers_read, .offset = offsetof(struct snapshot, workers),
+     .fallback = "auto", .form = "`auto` or a number from 1 to 256",
+     .json = "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256},"
+             "{\"$ref\":\"#/$defs/variable\"}]}",
+     .help = "How many threads serve requests; `auto`: one a CPU that the process may use."},
+    {.key = "max_connections", .type = FIELD_COUNT, .offset = offsetof(struct snapshot, max_connections), .min = 1,
+     .max = 10000000,
+     .help = "How many client connections are held at once, in all; by default what the limit of open files allows."},
+    {.key = "trusted_proxies", .type = FIELD_CIDRS, .offset = offsetof(struct snapshot, trusted_proxies),
+     .help = "Networks of proxies in front, whose X-Forwarded-For is believed."},
+    {.key = "drain", .type = FIELD_MAP, .sub = drain_fields, .help = "How the gateway stops."},
+    {.key = "upstreams", .type = FIELD_CUSTOM, .parse = schema_upstreams_read, .sub = schema_upstream_fields,
+     .form = "a mapping of names to mappings", .json = "{\"type\":\"object\",\"additionalProperties\":@}",
+     .help = "Where requests go: groups of endpoints that serve the same."},
+    {.key = "routes", .type = FIELD_CUSTOM, .parse = schema_routes_read, .required = true, .sub = schema_route_fields,
+     .form = "a list of mappings", .json = "{\"type\":\"array\",\"minItems\":1,\"items\":@}",
+     .help = "Which request goes where. The most specific match wins, whatever the order: by host, path, method, "
+             "number of headers; then the order of the file."},
+    {.type = FIELD_END},
+};
+
+int schema_later_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    (void)at, (void)n, (void)l, (void)err;
+    return 0;
+}
+
+const struct yaml_node *schema_map_of(struct load *l, const char *key, const struct yaml_node *value)
+{
+    struct yaml_node *map = arena_zalloc(l->arena, sizeof(*map));
+    struct yaml_node *k = arena_zalloc(l->arena, sizeof(*k));
+    struct yaml_node *v = arena_zalloc(l->arena, sizeof(*v));
+    struct yaml_entry *e = arena_zalloc(l->arena, sizeof(*e));
+
+    *k = (struct yaml_node){.type = YAML_SCALAR, .line = value->line, .col = value->col, .text = str_c(key)};
+    *v = *value;
+    *e = (struct yaml_entry){.key = k, .value = v};
+    *map = (struct yaml_node){.type = YAML_MAP, .line = value->line, .col = value->col, .entries = e, .n = 1};
+    return map;
+}
+
+int schema_read(struct schema *s, const struct yaml_node *root, struct err *err)
+{
+    if (root->type == YAML_NULL)
+        return yaml_err(err, &s->load, root, "the configuration is empty; it needs version, listen and routes");
+    s->load.node = root;
+    if (fields_read(schema_fields, root, s->load.snap, &s->load, err) != 0)
+        return -1;
+    if (schema_listens_check(s, root, err) != 0)
+        return -1;
+    return schema_instances_check(s, err);
+}

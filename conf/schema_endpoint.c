@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An upstream's endpoints: URLs of a scheme, a host and a port, and nothing else. Names are lower-cased, so that what
+ * is the same host is the same text; they are resolved later, and again and again.
+ */
+#include "conf/named.h"
+#include "conf/schema.h"
+#include "conf/yaml.h"
+#include "lib/mem.h"
+
+#define HTTP_PORT 80
+
+static struct str lower(struct arena *a, struct str s)
+{
+    char *out = arena_alloc(a, s.len + 1);
+    for (size_t i = 0; i < s.len; i++)
+        out[i] = str_lower(s.at[i]);
+    out[s.len] = '\0';
+    return str_of(out, s.len);
+}
+
+static int unix_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct err why = {.text = ""};
+
+    e->host = STR("");
+    e->authority = STR("localhost");
+    if (address_of_path(str_of(e->url.at + 5, e->url.len - 5), &e->address, &why) != 0)
+        return yaml_err(err, l, n, "endpoint \"%s\": %s", quoted(e->url).text, why.text);
+    return 0;
+}
+
+static struct str authority_of(struct arena *a, const struct endpoint_conf *e)
+{
+    bool v6 = e->address.len && e->address.sa.sa_family == AF_INET6;
+    struct str host = v6 ? arena_printf(a, "[" STR_FMT "]", STR_ARG(e->host)) : e->host;
+    return e->port == HTTP_PORT ? host : arena_printf(a, STR_FMT ":%u", STR_ARG(host), e->port);
+}
+
+static bool holds(struct str s, char c) { return s.len && memchr(s.at, c, s.len); }
+
+/* `rest`: what stands behind "http://". */
+static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml_node *n, struct load *l,
+                     struct err *err)
+{
+    const char *url = arena_strdup(l->arena, str_c(quoted(e->url).text));
+    struct str host, port;
+    struct ip ip;
+    bool bracketed;
+
+    if (holds(rest, '/') || holds(rest, '?') || holds(rest, '#'))
+        return yaml_err(err, l, n, "endpoint \"%s\": may not have a path; a route's rewrite does that", url);
+    if (holds(rest, '@'))
+        return yaml_err(err, l, n, "endpoint \"%s\": may not have a user name", url);
+    if (!address_split(rest, &host, &port, &bracketed) || host.len == 0)
+        return yaml_err(err, l, n, "endpoint \"%s\": write it like http://host:8000 or http://[::1]:8000", url);
+    e->port = HTTP_PORT;
+    if (port.at && (!address_port(port, &e->port) || e->port == 0))
+        return yaml_err(err, l, n, "endpoint \"%s\": the port must be a number from 1 to 65535", url);
+    e->host = lower(l->arena, host);
+    if (ip_parse(host, &ip) && bracketed == holds(host, ':'))
+        address_of_ip(&ip, e->port, &e->address);
+    else if (bracketed || !address_is_name(host))
+        return yaml_err(err, l, n, "endpoint \"%s\": \"%s\" is neither a host's name nor an address", url,
+                        quoted(host).text);
+    e->authority = authority_of(l->arena, e);
+    return 0;
+}
+
+static bool has_scheme(struct str url, struct str scheme, struct str *rest)
+{
+    if (url.len < scheme.len || !str_eq_nocase(str_of(url.at, scheme.len), scheme))
+        return false;
+    *rest = str_of(url.at + scheme.len, url.len - scheme.len);
+    return true;
+}
+
+static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct str rest;
+
+    if (n->type != YAML_SCALAR)
+        return yaml_err(err, l, n, "an endpoint is a URL such as http://host:8000");
+    e->url = n->text;
+    if (str_starts(e->url, STR("unix:")))
+        return unix_read(e, n, l, err);
+    if (has_scheme(e->url, STR("https://"), &rest))
+        return yaml_err(err, l, n, "endpoint \"%s\": https endpoints need TLS, which this version does not have yet",
+                        quoted(e->url).text);
+    if (!has_scheme(e->url, STR("http://"), &rest))
+        return yaml_err(err, l, n, "endpoint \"%s\": must begin with http:// or unix:", quoted(e->url).text);
+    return http_read(e, rest, n, l, err);
+}
+
+static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct named *v = mem_array(u->n, sizeof(*v));
+    const struct named *earlier = NULL;
+    int res = 0;
+
+    for (size_t i = 0; i < u->n; i++) {
+        const struct endpoint_conf *e = &u->endpoints[i];
+        v[i] = (struct named){e->host.len ? e->authority : e->url, i};
+    }
+    if (named_repeated(v, u->n, &earlier))
+        res = yaml_err(err, l, n, "endpoint \"%s\" stands here twice", quoted(earlier->name).text);
+    mem_free(v);
+    return res;
+}
+
+int schema_endpoints_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct upstream_conf *u = at;
+
+    if (n->type == YAML_MAP)
+        return yaml_err(err, l, n, "endpoints: must be a URL or a list of them");
+    u->n = n->type == YAML_LIST ? n->n : 1;
+    if (u->n == 0)
+        return yaml_err(err, l, n, "endpoints: needs at least one");
+    u->endpoints = arena_zalloc(l->arena, u->n * sizeof(*u->endpoints));
+    for (size_t i = 0; i < u->n; i++)
+        if (one_read(&u->endpoints[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+            return -1;
+    return all_differ(u, n, l, err);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Filters as they are named in a configuration: `define`, and the `filters` list of a listener, route or upstream.
+ *
+ * An instance from `define` is one struct, and so one shared state, for all who name it. An inline filter is an
+ * instance of its own; its identity across reloads is its owner's name and its type, or its `name:`.
+ *
+ * options_check() runs after all was read, when every attribute is known. Only instances that some chain holds get a
+ * slot, shared state and a say in which attributes there are; an unused definition is only checked.
+ */
+#include "conf/schema.h"
+
+#include <stdio.h>
+#include "conf/named.h"
+#include "conf/yaml.h"
+#include "lib/mem.h"
+
+static const char *const modes[] = {"enforce", "shadow", NULL};
+
+const struct field schema_common_fields[] = {
+    {.key = "name", .type = FIELD_TEXT, .offset = offsetof(struct schema_common, name),
+     .help = "What the filter is called in answers, logs and metrics, and by which its state survives a reload; by "
+             "default its owner and its type. Not under `define`, where the key is the name."},
+    {.key = "mode", .type = FIELD_ENUM, .offset = offsetof(struct schema_common, shadow), .words = modes,
+     .fallback = "enforce", .help = "`shadow` decides, counts and logs, but lets through."},
+    {.type = FIELD_END},
+};
+
+static const struct filter *type_find(const struct load *l, struct str name)
+{
+    for (const struct filter *const *f = l->filters; *f; f++)
+        if (str_eq(str_c((*f)->name), name))
+            return *f;
+    return NULL;
+}
+
+static struct schema_instance *define_find(struct load *l, struct str name)
+{
+    for (struct schema_instance *i = schema_of(l)->instances; i; i = i->next)
+        if (i->defined && str_eq(i->inst.name, name))
+            return i;
+    return NULL;
+}
+
+static int unknown_filter(struct load *l, const struct yaml_node *at, struct str name, bool names_too, struct err *err)
+{
+    struct nearest near;
+
+    nearest_init(&near, name);
+    for (const struct filter *const *f = l->filters; *f; f++)
+        nearest_try(&near, str_c((*f)->name));
+    for (struct schema_instance *i = schema_of(l)->instances; names_too && i; i = i->next)
+        if (i->defined)
+            nearest_try(&near, i->inst.name);
+    return yaml_err(err, l, at, "unknown filter \"%s\"%s", quoted(name).text, nearest_hint(&near).text);
+}
+
+static bool is_name(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.at[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+                  c == '.';
+        if (!ok)
+            return false;
+    }
+    return s.len > 0 && s.len <= 64;
+}
+
+static int name_check(struct load *l, const struct yaml_node *at, struct str name, struct err *err)
+{
+    if (!is_name(name))
+        return yaml_err(err, l, at, "the name \"%s\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\"",
+                        quoted(name).text);
+    if (type_find(l, name))
+        return yaml_err(err, l, at, "the name \"%s\" is a filter's type; an instance needs another", quoted(name).text);
+    return 0;
+}
+
+/* One filter with its options (NULL: all defaults). `node` is where it stands; `name` {NULL, 0}: inline. */
+static int instance_read(struct load *l, const struct filter *type, const struct yaml_node *node,
+                         const struct yaml_node *options, struct str name, struct str owner,
+                         struct schema_instance **out, struct err *err)
+{
+    struct schema *schema = schema_of(l);
+    struct schema_instance *i = arena_zalloc(l->arena, sizeof(*i));
+    struct schema_common common = {.shadow = 0};
+
+    i->options = arena_zalloc(l->arena, type->options_size ? type->options_size : 1);
+    i->inst.type = type;
+    i->inst.options = i->options;
+    i->node = options && options->type == YAML_MAP ? options : node;
+    i->owner = owner;
+    i->defined = name.at != NULL;
+    if (options && options->type != YAML_MAP && options->type != YAML_NULL)
+        return yaml_err(err, l, options, "%s: its options must be a mapping: {%s: {key: value}}", type->name,
+                        type->name);
+
+    const struct field_set sets[] = {{type->fields, i->options}, {schema_common_fields, &common}};
+    l->node = i->node;
+    if (fields_read_sets(sets, array_len(sets), options, l, err) != 0)
+        return -1;
+    const struct yaml_node *named = yaml_get(options, "name");
+    if (named && i->defined)
+        return yaml_err(err, l, named, "a filter under define is named by its key, \"%s\"", quoted(name).text);
+    if (named && name_check(l, named, common.name, err) != 0)
+        return -1;
+    i->inst.shadow = common.shadow == 1;
+    i->inst.name = i->defined ? name : named ? common.name
+                 : arena_printf(l->arena, STR_FMT " %s", STR_ARG(owner), type->name);
+    *schema->tail = i;
+    schema->tail = &i->next;
+    schema->n_instances++;
+    *out = i;
+    return 0;
+}
+
+/* {type: options}: the type and where its options are. */
+static int one_key(struct load *l, const struct yaml_node *n, const struct filter **type,
+                   const struct yaml_node **options, struct err *err)
+{
+    if (n->type != YAML_MAP)
+        return yaml_err(err, l, n, "a filter is a name, or a mapping with its type as the only key: {type: {options}}");
+    if (n->n != 1)
+        return yaml_err(err, l, n, "a filter is a mapping with its type as the only key, not %zu keys; "
+                        "its options stand one level deeper", n->n);
+    *type = type_find(l, n->entries[0].key->text);
+    *options = n->entries[0].value;
+    if (*type)
+        return 0;
+    if (define_find(l, n->entries[0].key->text))
+        return yaml_err(err, l, n->entries[0].key, "\"%s\" is an instance from define: write its name alone, without "
+                        "options", quoted(n->entries[0].key->text).text);
+    return unknown_filter(l, n->entries[0].key, n->entries[0].key->text, false, err);
+}
+
+static int define_one(struct load *l, const struct yaml_entry *e, struct err *err)
+{
+    const struct yaml_node *options = NULL;
+    const struct filter *type = NULL;
+    struct schema_instance *ignored;
+
+    if (name_check(l, e->key, e->key->text, err) != 0)
+        return -1;
+    if (e->value->type == YAML_SCALAR) {
+        type = type_find(l, e->value->text);
+        if (!type)
+            return unknown_filter(l, e->value, e->value->text, false, err);
+    } else if (one_key(l, e->value, &type, &options, err) != 0) {
+        return -1;
+    }
+    return instance_read(l, type, e->value, options, e->key->text,
+                         arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)), &ignored, err);
+}
+
+int schema_define_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    (void)at;
+    if (n->type != YAML_MAP)
+        return yaml_err(err, l, n, "define: must be a mapping of names to filters: {name: {type: {options}}}");
+    for (size_t i = 0; i < n->n; i++)
+        if (define_one(l, &n->entries[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+static int place_check(struct load *l, const struct yaml_node *n, const struct filter *type, unsigned place,
+                       struct err *err)
+{
+    static const char *const names[] = {"a listener", "a route", "an upstream"};
+    char allowed[64] = "";
+    const char *here = "";
+    size_t len = 0;
+
+    if (type->places & place)
+        return 0;
+    for (unsigned i = 0; i < array_len(names); i++) {
+        if (place == 1u << i)
+            here = names[i];
+        if (type->places & 1u << i && len < sizeof(allowed))
+            len += (size_t)snprintf(allowed + len, sizeof(allowed) - len, "%s%s", len ? " or " : "", names[i]);
+    }
+    return yaml_err(err, l, n, "%s may not stand on %s; only on %s", type->name, here, allowed);
+}
+
+static int item_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
+                     struct schema_instance **out, struct err *err)
+{
+    const struct yaml_node *options = NULL;
+    const struct filter *type = NULL;
+
+    if (n->type == YAML_SCALAR) {
+        *out = define_find(l, n->text);
+        type = *out ? (*out)->inst.type : type_find(l, n->text);
+        if (!type)
+            return unknown_filter(l, n, n->text, true, err);
+        if (*out)
+            return place_check(l, n, type, place, err);
+    } else if (one_key(l, n, &type, &options, err) != 0) {
+        return -1;
+    }
+    if (place_check(l, n, type, place, err) != 0)
+        return -1;
+    return instance_read(l, type, n, options, (struct str){NULL, 0}, owner, out, err);
+}
+
+static void chain_flags(struct chain_conf *c, const struct filter *t)
+{
+    c->request_body = c->request_body || t->on_request_body;
+    c->response_body = c->response_body || t->on_response_body;
+    c->resizes_body = c->resizes_body || t->resizes_body;
+    c->resizes_request_body = c->resizes_request_body || t->resizes_request_body;
+    c->keep_body = c->keep_body > t->keep_body ? c->keep_body : t->keep_body;
+}
+
+int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
+                      struct chain_conf *out, struct err *err)
+{
+    if (!n)
+        return 0;
+    if (n->type != YAML_LIST)
+        return yaml_err(err, l, n, "filters: must be a list");
+    const struct instance **v = arena_zalloc(l->arena, (n->n + 1) * sizeof(*v));
+    for (size_t i = 0; i < n->n; i++) {
+        struct schema_instance *s = NULL;
+        if (item_read(l, n->entries[i].value, place, owner, &s, err) != 0)
+            return -1;
+        for (size_t j = 0; s->used && j < i; j++)
+            if (v[j] == &s->inst)
+                return yaml_err(err, l, n->entries[i].value, "\"%s\" stands twice in this list",
+                                quoted(s->inst.name).text);
+        s->used = true;
+        v[i] = &s->inst;
+        chain_flags(out, s->inst.type);
+    }
+    out->v = v;
+    out->n = n->n;
+    return 0;
+}
+
+static int names_check(struct schema *s, struct err *err)
+{
+    struct named *v = mem_array(s->n_instances + 1, sizeof(*v));
+    const struct schema_instance **by_index = mem_array(s->n_instances + 1, sizeof(struct schema_instance *));
+    const struct named *earlier = NULL;
+    size_t n = 0;
+    int res = 0;
+
+    for (const struct schema_instance *i = s->instances; i; i = i->next, n++) {
+        v[n] = (struct named){i->inst.name, n};
+        by_index[n] = i;
+    }
+    const struct named *again = named_repeated(v, n, &earlier);
+    const struct schema_instance *i = again ? by_index[again->index] : NULL;
+    if (i && is_name(i->inst.name))
+        res = yaml_err(err, &s->load, i->node, "the name \"%s\" is taken by a filter at line %u; to share one, put it "
+                       "under define", quoted(i->inst.name).text, by_index[earlier->index]->node->line);
+    else if (i)
+        res = yaml_err(err, &s->load, i->node, "a second %s in one list needs a name: {%s: {name: ...}}",
+                       i->inst.type->name, i->inst.type->name);
+    mem_free(v);
+    mem_free(by_index);
+    return res;
+}
+
+static void attribute_add(struct texts *t, struct str name)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (str_eq(t->v[i], name))
+            return;
+    t->v[t->n++] = name;
+}
+
+static void attributes_collect(struct schema *s)
+{
+    struct texts *t = &s->load.snap->attributes;
+    size_t n = 0;
+
+    for (const struct filter *const *f = s->load.filters; *f; f++)
+        for (const char *const *p = (*f)->provides; p && *p; p++)
+            n++;
+    t->v = arena_zalloc(s->load.arena, (n + 1) * sizeof(*t->v));
+    for (const struct schema_instance *i = s->instances; i; i = i->next)
+        for (const char *const *p = i->used ? i->inst.type->provides : NULL; p && *p; p++)
+            attribute_add(t, str_c(*p));
+}
+
+static void slots_give(struct schema *s)
+{
+    struct snapshot *snap = s->load.snap;
+
+    snap->instances = arena_zalloc(s->load.arena, (s->n_instances + 1) * sizeof(struct instance *));
+    for (struct schema_instance *i = s->instances; i; i = i->next)
+        if (i->used) {
+            i->inst.slot = (unsigned)snap->n_instances;
+            snap->instances[snap->n_instances++] = &i->inst;
+        }
+}
+
+int schema_instances_check(struct schema *s, struct err *err)
+{
+    if (names_check(s, err) != 0)
+        return -1;
+    attributes_collect(s);
+    for (struct schema_instance *i = s->instances; i; i = i->next) {
+        s->load.node = i->node;
+        s->load.owner = i->owner;
+        if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load, err) != 0)
+            return -1;
+    }
+    slots_give(s);
+    return 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listening sockets: of clients, of the admin interface, of probes. No address may be given twice, whoever would listen
+ * there: SO_REUSEPORT would let two sockets share it, and each would get a part of the connections.
+ */
+#include "conf/schema.h"
+
+#include "conf/named.h"
+#include "conf/yaml.h"
+#include "lib/clock.h"
+#include "lib/mem.h"
+
+#define HOUR (3600 * NSEC_PER_SEC)
+
+static int half_close_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    static const char *const words[] = {"cancel", "keep", NULL};
+    static const struct field f = {.key = "half_close", .type = FIELD_ENUM, .words = words};
+    int word = 0;
+
+    if (field_read(&f, n, &word, l, err) != 0)
+        return -1;
+    *(bool *)at = word == 1;
+    return 0;
+}
+
+const struct field schema_listen_fields[] = {
+    {.key = "at", .type = FIELD_TEXT, .offset = offsetof(struct listen_conf, at), .required = true,
+     .help = "The address: `127.0.0.1:8080`, `[::1]:8080`, `:8080` (every IPv4 address) or `unix:/run/weir.sock`."},
+    {.key = "header_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, header_timeout),
+     .fallback = "10s", .min = NSEC_PER_MSEC, .max = HOUR, .help = "How long a request's head may take to arrive."},
+    {.key = "body_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, body_timeout),
+     .fallback = "30s", .min = NSEC_PER_MSEC, .max = HOUR,
+     .help = "How long a client may send nothing in the middle of a body, or take nothing of its answer."},
+    {.key = "keepalive_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, keepalive_timeout),
+     .fallback = "75s", .min = NSEC_PER_MSEC, .max = 24 * HOUR,
+     .help = "How long a connection is kept open between requests."},
+    {.key = "half_close", .type = FIELD_CUSTOM, .parse = half_close_read,
+     .offset = offsetof(struct listen_conf, half_close_keep), .fallback = "cancel", .form = "`cancel` or `keep`",
+     .json = "{\"enum\":[\"cancel\",\"keep\"]}",
+     .help = "What a client's end of sending means after a whole request: it went away (`cancel`), or it still reads."},
+    {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
+     .json = SCHEMA_FILTERS_JSON, .help = "Filters of every request that comes in here; they run first."},
+    {.type = FIELD_END},
+};
+
+static int one_read(struct listen_conf *c, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct err why = {.text = ""};
+    const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "at", n) : n;
+
+    if (map->type != YAML_MAP)
+        return yaml_err(err, l, n, "a listener is an address such as 127.0.0.1:8080, or a mapping with the key \"at\"");
+    l->node = map;
+    if (fields_read(schema_listen_fields, map, c, l, err) != 0)
+        return -1;
+    if (address_parse(c->at, &c->address, &why) != 0)
+        return yaml_err(err, l, yaml_get(map, "at"), "%s", why.text);
+    struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
+    return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters, err);
+}
+
+int schema_listens_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct snapshot *s = at;
+    size_t count = n->type == YAML_LIST ? n->n : 1;
+
+    if (count == 0)
+        return yaml_err(err, l, n, "listen: needs at least one address");
+    s->listens = arena_zalloc(l->arena, count * sizeof(*s->listens));
+    for (size_t i = 0; i < count; i++)
+        if (one_read(&s->listens[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+            return -1;
+    s->n_listens = count;
+    return 0;
+}
+
+static int own_read(struct listen_conf *c, const char *key, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    if (n->type != YAML_SCALAR)
+        return yaml_err(err, l, n, "%s: must be an address such as 127.0.0.1:9901", key);
+    return one_read(c, n, l, err);
+}
+
+int schema_admin_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct snapshot *s = at;
+    s->has_admin = true;
+    return own_read(&s->admin, "admin", n, l, err);
+}
+
+int schema_probes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct snapshot *s = at;
+    return own_read(&s->probes, "probes", n, l, err);
+}
+
+/* Port 0 is a different port each time. */
+static bool any_port(const struct address *a)
+{
+    return (a->sa.sa_family == AF_INET && a->in.sin_port == 0) ||
+           (a->sa.sa_family == AF_INET6 && a->in6.sin6_port == 0);
+}
+
+static void named_add(struct named *v, size_t *n, size_t index, const struct listen_conf *c)
+{
+    if (c->address.len && !any_port(&c->address))
+        v[(*n)++] = (struct named){str_of((const char *)&c->address.sa, c->address.len), index};
+}
+
+/* Where the listener of that index stands in the file. */
+static const struct yaml_node *place_of(const struct snapshot *s, const struct yaml_node *root, size_t index)
+{
+    const struct yaml_node *listen = yaml_get(root, "listen");
+
+    if (index == s->n_listens)
+        return yaml_get(root, "admin");
+    if (index > s->n_listens)
+        return yaml_get(root, "probes");
+    return listen->type == YAML_LIST ? listen->entries[index].value : listen;
+}
+
+int schema_listens_check(struct schema *schema, const struct yaml_node *root, struct err *err)
+{
+    const struct snapshot *s = schema->load.snap;
+    struct named *v = mem_array(s->n_listens + 2, sizeof(*v));
+    const struct named *earlier = NULL;
+    size_t n = 0;
+    int res = 0;
+
+    for (size_t i = 0; i < s->n_listens; i++)
+        named_add(v, &n, i, &s->listens[i]);
+    named_add(v, &n, s->n_listens, &s->admin);
+    named_add(v, &n, s->n_listens + 1, &s->probes);
+    const struct named *again = named_repeated(v, n, &earlier);
+    if (again)
+        res = yaml_err(err, &schema->load, place_of(s, root, again->index), "this address is taken at line %u already",
+                       place_of(s, root, earlier->index)->line);
+    mem_free(v);
+    return res;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A route's `match`, checked for what could never match or would match something else than it seems to: requests are
+ * compared by their normalised path, so a match must be written in that form.
+ */
+#include "conf/schema.h"
+
+#include <stdlib.h>
+#include "conf/yaml.h"
+#include "http/headers.h"
+#include "http/uri.h"
+
+#define PARAMS_MAX 16
+
+const struct field schema_match_fields[] = {
+    {.key = "host", .type = FIELD_TEXT, .offset = offsetof(struct route_match, host),
+     .help = "A host's name, or `.example.com` for every subdomain; without it, any."},
+    {.key = "path", .type = FIELD_TEXT, .offset = offsetof(struct route_match, path), .required = true,
+     .help = "A path: with a trailing `/` everything below it too, else exactly it; `/` is everything; a segment "
+             "`:id` is any one segment."},
+    {.key = "method", .type = FIELD_TEXTS, .offset = offsetof(struct route_match, methods),
+     .help = "One method or a list of them; without it, any."},
+    {.key = "header", .type = FIELD_PAIRS, .offset = offsetof(struct route_match, headers),
+     .help = "Header fields that must be there with exactly that value; `\"*\"` is any value."},
+    {.type = FIELD_END},
+};
+
+/* The next segment from *pos on, "" for the one behind a trailing slash; false: no more. */
+static bool segment_next(struct str path, size_t *pos, struct str *segment)
+{
+    if (*pos >= path.len)
+        return false;
+    const char *at = path.at + *pos + 1;
+    size_t left = path.len - *pos - 1;
+    const char *slash = left ? memchr(at, '/', left) : NULL;
+    *segment = str_of(at, slash ? (size_t)(slash - at) : left);
+    *pos += segment->len + 1;
+    return true;
+}
+
+bool schema_param_next(struct str path, size_t *pos, struct str *name)
+{
+    struct str s;
+    while (segment_next(path, pos, &s))
+        if (s.len && s.at[0] == ':') {
+            *name = str_of(s.at + 1, s.len - 1);
+            return true;
+        }
+    return false;
+}
+
+static bool is_param_name(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.at[i];
+        bool alpha = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        if (!alpha && !(i > 0 && c >= '0' && c <= '9'))
+            return false;
+    }
+    return s.len > 0;
+}
+
+static int params_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, struct err *err)
+{
+    struct str s;
+    for (size_t pos = 0; segment_next(path, &pos, &s);) {
+        if (str_eq(s, STR("*")) || str_eq(s, STR("**")))
+            return yaml_err(err, l, n, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
+                            "\":name\" one segment",
+                            what);
+        if (s.len && s.at[0] == ':' && !is_param_name(str_of(s.at + 1, s.len - 1)))
+            return yaml_err(err, l, n, "%s: \"%s\" must be \":\" and a name of letters, digits and \"_\", "
+                            "a whole segment",
+                            what, quoted(s).text);
+    }
+    return 0;
+}
+
+int schema_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, bool params,
+                      struct err *err)
+{
+    struct str canonical, query;
+
+    if (path.len == 0 || path.at[0] != '/')
+        return yaml_err(err, l, n, "%s: \"%s\" must begin with \"/\"", what, quoted(path).text);
+    for (size_t i = 0; i < path.len; i++) {
+        if (path.at[i] == '?' || path.at[i] == '#')
+            return yaml_err(err, l, n, "%s: \"%s\": a path holds no \"%c\"; a literal one is percent-encoded", what,
+                            quoted(path).text, path.at[i]);
+        if ((unsigned char)path.at[i] <= ' ' || (unsigned char)path.at[i] >= 0x7f)
+            return yaml_err(err, l, n, "%s: \"%s\": blanks and characters outside ASCII must be percent-encoded", what,
+                            quoted(path).text);
+    }
+    enum uri_result res = uri_normalise(l->arena, path, &canonical, &query);
+    if (res == URI_BAD)
+        return yaml_err(err, l, n, "%s: \"%s\": no request has such a path: encoded slash, bad escape, "
+                        "or above the root",
+                        what, quoted(path).text);
+    if (!str_eq(canonical, path))
+        return yaml_err(err, l, n, "%s: \"%s\": requests have it in its normal form; write \"%s\"", what,
+                        quoted(path).text, quoted(canonical).text);
+    return params ? params_check(l, n, what, path, err) : 0;
+}
+
+static int params_differ(struct load *l, const struct yaml_node *n, struct str path, struct err *err)
+{
+    struct str names[PARAMS_MAX], name;
+    size_t count = 0;
+
+    for (size_t pos = 0; schema_param_next(path, &pos, &name);) {
+        for (size_t i = 0; i < count; i++)
+            if (str_eq(names[i], name))
+                return yaml_err(err, l, n, "match: \":%s\" stands twice in the path", quoted(name).text);
+        if (count == PARAMS_MAX)
+            return yaml_err(err, l, n, "match: more than %d parameters", PARAMS_MAX);
+        names[count++] = name;
+    }
+    return 0;
+}
+
+static int host_check(struct load *l, const struct yaml_node *n, struct str *host, struct err *err)
+{
+    struct ip ip;
+    struct str name = str_starts(*host, STR(".")) ? str_of(host->at + 1, host->len - 1) : *host;
+    char *low = arena_alloc(l->arena, host->len + 1);
+
+    if (str_starts(*host, STR("*.")))
+        return yaml_err(err, l, n, "match.host: write \"%s\" for every subdomain",
+                        quoted(str_of(host->at + 1, host->len - 1)).text);
+    if (!address_is_name(name) && !ip_parse(*host, &ip))
+        return yaml_err(err, l, n, "match.host: \"%s\" is not a host's name; it has no scheme and no port",
+                        quoted(*host).text);
+    for (size_t i = 0; i < host->len; i++)
+        low[i] = str_lower(host->at[i]);
+    *host = str_of(low, host->len);
+    return 0;
+}
+
+static int by_text(struct str a, struct str b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len ? memcmp(a.at, b.at, len) : 0;
+    return order ? order : a.len < b.len ? -1 : a.len > b.len;
+}
+
+static int by_method(const void *a, const void *b) { return by_text(*(const struct str *)a, *(const struct str *)b); }
+
+static int by_header(const void *a, const void *b)
+{
+    return by_text(((const struct pair *)a)->key, ((const struct pair *)b)->key);
+}
+
+static int methods_check(struct load *l, const struct yaml_node *n, struct texts *methods, struct err *err)
+{
+    for (size_t i = 0; i < methods->n; i++) {
+        const struct yaml_node *at = n->type == YAML_LIST ? n->entries[i].value : n;
+        struct str m = methods->v[i];
+        if (!http_is_token(m))
+            return yaml_err(err, l, at, "match.method: \"%s\" is not a method", quoted(m).text);
+        for (size_t j = 0; j < m.len; j++)
+            if (m.at[j] >= 'a' && m.at[j] <= 'z')
+                return yaml_err(err, l, at, "match.method: \"%s\": methods are written in capitals", quoted(m).text);
+    }
+    if (methods->n > 1)
+        qsort(methods->v, methods->n, sizeof(*methods->v), by_method);
+    for (size_t i = 1; i < methods->n; i++)
+        if (str_eq(methods->v[i - 1], methods->v[i]))
+            return yaml_err(err, l, n, "match.method: \"%s\" stands there twice", quoted(methods->v[i]).text);
+    if (n->type == YAML_LIST && methods->n == 0)
+        return yaml_err(err, l, n, "match.method: the list is empty; leave the key out for any method");
+    return 0;
+}
+
+static int header_check(struct load *l, const struct yaml_node *n, struct pairs *headers, struct err *err)
+{
+    for (size_t i = 0; i < headers->n; i++) {
+        struct pair *p = &headers->v[i];
+        if (!http_is_token(p->key))
+            return yaml_err(err, l, n->entries[i].key, "match.header: \"%s\" is not a header's name",
+                            quoted(p->key).text);
+        if (!http_is_field_value(p->value))
+            return yaml_err(err, l, n->entries[i].value, "match.header: no header has such a value");
+        char *low = arena_alloc(l->arena, p->key.len + 1);
+        for (size_t j = 0; j < p->key.len; j++)
+            low[j] = str_lower(p->key.at[j]);
+        p->key = str_of(low, p->key.len);
+    }
+    if (headers->n > 1)
+        qsort(headers->v, headers->n, sizeof(*headers->v), by_header);
+    for (size_t i = 1; i < headers->n; i++)
+        if (str_eq(headers->v[i - 1].key, headers->v[i].key))
+            return yaml_err(err, l, n, "match.header: \"%s\" stands there twice", quoted(headers->v[i].key).text);
+    return 0;
+}
+
+int schema_match_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct route_match *m = at;
+    const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "path", n) : n;
+
+    if (map->type != YAML_MAP)
+        return yaml_err(err, l, n, "match: must be a path, or a mapping with path, host, method, header");
+    if (fields_read(schema_match_fields, map, m, l, err) != 0)
+        return -1;
+    const struct yaml_node *path = yaml_get(map, "path"), *host = yaml_get(map, "host");
+    const struct yaml_node *method = yaml_get(map, "method"), *header = yaml_get(map, "header");
+    if (schema_path_check(l, path, "match", m->path, true, err) != 0 || params_differ(l, path, m->path, err) != 0)
+        return -1;
+    if (host && host_check(l, host, &m->host, err) != 0)
+        return -1;
+    if (method && methods_check(l, method, &m->methods, err) != 0)
+        return -1;
+    return header ? header_check(l, header, &m->headers, err) : 0;
+}
+
+static struct str join(struct arena *a, struct str s, const char *sep, struct str more)
+{
+    return arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(s), sep, STR_ARG(more));
+}
+
+struct str schema_match_text(struct arena *a, const struct route_match *m, bool names)
+{
+    /* No part can hold a line feed, so texts to compare are unambiguous. */
+    const char *sep = names ? " " : "\n";
+    struct str out = STR(""), s;
+
+    for (size_t i = 0; i < m->methods.n; i++)
+        out = join(a, out, i ? "," : "", m->methods.v[i]);
+    if (m->methods.n || !names)
+        out = join(a, out, sep, STR(""));
+    if (m->host.len)
+        out = join(a, out, "", m->host);
+    for (size_t pos = 0; segment_next(m->path, &pos, &s);)
+        out = join(a, out, "/", s.len && s.at[0] == ':' && !names ? STR(":") : s);
+    for (size_t i = 0; i < m->headers.n; i++) {
+        out = join(a, out, sep, m->headers.v[i].key);
+        out = join(a, out, "=", m->headers.v[i].value);
+    }
+    return out;
+}

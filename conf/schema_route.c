@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `routes`: what is done with a request that matches. A route has an upstream or an answer of its own, never both,
+ * never neither. Two routes with the same match are refused: the second could never be reached. Whether a match is
+ * partly hidden by others depends on their order of precedence, and is no error.
+ */
+#include "conf/schema.h"
+
+#include "conf/named.h"
+#include "conf/yaml.h"
+#include "http/headers.h"
+#include "http/name.h"
+#include "lib/clock.h"
+#include "lib/mem.h"
+
+#define ROUTE(field) offsetof(struct route_conf, field)
+
+static const struct field respond_fields[] = {
+    {.key = "status", .type = FIELD_COUNT, .offset = ROUTE(respond.status), .fallback = "200", .min = 200, .max = 599,
+     .help = "The status."},
+    {.key = "headers", .type = FIELD_PAIRS, .offset = ROUTE(respond.headers), .help = "Header fields."},
+    {.key = "body", .type = FIELD_TEXT, .offset = ROUTE(respond.body), .help = "The body."},
+    {.type = FIELD_END},
+};
+
+static const struct field rewrite_fields[] = {
+    {.key = "prefix", .type = FIELD_TEXT, .offset = ROUTE(rewrite.prefix),
+     .help = "What stands in the place of the matched part of the path; begins and ends with `/`, and the match ends "
+             "with `/` too."},
+    {.key = "path", .type = FIELD_TEXT, .offset = ROUTE(rewrite.path),
+     .help = "The whole new path; `:id` is what the match's `:id` was."},
+    {.type = FIELD_END},
+};
+
+static struct yaml_node place_of(const struct pair *p)
+{
+    return (struct yaml_node){.type = YAML_SCALAR, .line = p->line, .col = p->col};
+}
+
+int schema_headers_check(struct load *l, const char *key, const struct pairs *pairs, struct err *err)
+{
+    for (size_t i = 0; i < pairs->n; i++) {
+        const struct pair *p = &pairs->v[i];
+        struct yaml_node at = place_of(p);
+        if (!http_is_token(p->key))
+            return yaml_err(err, l, &at, "%s: \"%s\" is not a header's name", key, quoted(p->key).text);
+        if (!http_is_field_value(p->value))
+            return yaml_err(err, l, &at, "%s: the value of \"%s\" holds a line break or another control character", key,
+                            quoted(p->key).text);
+        if (http_name_is_reserved(p->key))
+            return yaml_err(err, l, &at, "%s: \"%s\" is set by weir itself", key, quoted(p->key).text);
+        for (size_t j = 0; j < i; j++)
+            if (str_eq_nocase(pairs->v[j].key, p->key))
+                return yaml_err(err, l, &at, "%s: \"%s\" stands there twice", key, quoted(p->key).text);
+    }
+    return 0;
+}
+
+static int respond_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct route_conf *r = at;
+
+    r->respond.set = true;
+    if (fields_read(respond_fields, n, r, l, err) != 0 ||
+        schema_headers_check(l, "respond.headers", &r->respond.headers, err) != 0)
+        return -1;
+    if (r->respond.body.len && (r->respond.status == 204 || r->respond.status == 304))
+        return yaml_err(err, l, yaml_get(n, "body"), "respond.body: an answer with status %u has no body",
+                        (unsigned)r->respond.status);
+    return 0;
+}
+
+static int upstream_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct route_conf *r = at;
+    struct nearest near;
+
+    if (n->type != YAML_SCALAR)
+        return yaml_err(err, l, n, "upstream: must be the name of one");
+    nearest_init(&near, n->text);
+    for (size_t i = 0; i < l->snap->n_upstreams && !r->upstream; i++) {
+        if (str_eq(l->snap->upstreams[i].name, n->text))
+            r->upstream = &l->snap->upstreams[i];
+        nearest_try(&near, l->snap->upstreams[i].name);
+    }
+    if (!r->upstream)
+        return yaml_err(err, l, n, "unknown upstream \"%s\"%s", quoted(n->text).text, nearest_hint(&near).text);
+    return 0;
+}
+
+static int prefix_check(const struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct str match = r->match.path, prefix = r->rewrite.prefix;
+
+    if (match.at[match.len - 1] != '/')
+        return yaml_err(err, l, n, "rewrite.prefix: the match \"%s\" is one path; "
+                        "a prefix needs one that ends with \"/\"",
+                        quoted(match).text);
+    if (schema_path_check(l, n, "rewrite.prefix", prefix, false, err) != 0)
+        return -1;
+    if (prefix.at[prefix.len - 1] != '/')
+        return yaml_err(err, l, n, "rewrite.prefix: \"%s\" must end with \"/\"", quoted(prefix).text);
+    return 0;
+}
+
+static int path_check(const struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct str name, known;
+
+    if (schema_path_check(l, n, "rewrite", r->rewrite.path, true, err) != 0)
+        return -1;
+    for (size_t pos = 0; schema_param_next(r->rewrite.path, &pos, &name);) {
+        bool found = false;
+        for (size_t p = 0; !found && schema_param_next(r->match.path, &p, &known);)
+            found = str_eq(known, name);
+        if (!found)
+            return yaml_err(err, l, n, "rewrite: the match has no \":%s\"", quoted(name).text);
+    }
+    return 0;
+}
+
+static int rewrite_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct route_conf *r = at;
+    const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "path", n) : n;
+
+    if (map->type != YAML_MAP)
+        return yaml_err(err, l, n, "rewrite: must be a path, or {prefix: /path/}");
+    if (fields_read(rewrite_fields, map, r, l, err) != 0)
+        return -1;
+    const struct yaml_node *prefix = yaml_get(map, "prefix"), *path = yaml_get(map, "path");
+    if (!prefix == !path)
+        return yaml_err(err, l, n, "rewrite: needs a prefix or a path, and only one of them");
+    r->rewrite.set = true;
+    return prefix ? prefix_check(r, prefix, l, err) : path_check(r, path, l, err);
+}
+
+const struct field schema_route_fields[] = {
+    {.key = "name", .type = FIELD_TEXT, .offset = ROUTE(name),
+     .help = "What the route is called in logs and metrics; by default its match."},
+    {.key = "match", .type = FIELD_CUSTOM, .parse = schema_match_read, .offset = ROUTE(match), .required = true,
+     .sub = schema_match_fields, .form = "a path or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
+     .help = "Which requests are meant."},
+    {.key = "upstream", .type = FIELD_CUSTOM, .parse = upstream_read, .form = "an upstream's name",
+     .json = "{\"type\":\"string\"}", .help = "Where they go."},
+    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .sub = respond_fields, .form = "a mapping",
+     .help = "Or: the answer that they get from weir itself."},
+    {.key = "rewrite", .type = FIELD_CUSTOM, .parse = rewrite_read, .sub = rewrite_fields,
+     .form = "a path or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
+     .help = "The path that the upstream sees instead; the query stays."},
+    {.key = "max_body", .type = FIELD_SIZE, .offset = ROUTE(max_body), .min = 1,
+     .help = "The largest request body that is let through; a larger one is answered 413."},
+    {.key = "timeout", .type = FIELD_DURATION, .offset = ROUTE(total_timeout), .fallback = "60s", .min = NSEC_PER_MSEC,
+     .max = 24 * 3600 * NSEC_PER_SEC,
+     .help = "How long the head of the final answer may take from the arrival of the request's, waiting included."},
+    {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
+     .json = SCHEMA_FILTERS_JSON, .help = "Filters of these requests; they run after the listener's."},
+    {.type = FIELD_END},
+};
+
+static bool is_printable(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.at[i] < ' ' || s.at[i] == 0x7f)
+            return false;
+    return s.len > 0 && s.len <= 200;
+}
+
+static int one_read(struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    if (n->type != YAML_MAP)
+        return yaml_err(err, l, n, "a route is a mapping with match and upstream, or match and respond");
+    l->node = n;
+    if (fields_read(schema_route_fields, n, r, l, err) != 0)
+        return -1;
+    if (!r->upstream == !r->respond.set)
+        return yaml_err(err, l, n, r->upstream ? "a route has an upstream or a respond, not both"
+                                               : "a route needs an upstream, or a respond");
+    if (r->rewrite.set && r->respond.set)
+        return yaml_err(err, l, yaml_get(n, "rewrite"), "rewrite: a route with respond sends nothing on");
+    const struct yaml_node *name = yaml_get(n, "name");
+    if (name && !is_printable(r->name))
+        return yaml_err(err, l, name, "name: must be 1 to 200 printable characters");
+    if (!name)
+        r->name = schema_match_text(l->arena, &r->match, true);
+    struct str owner = arena_printf(l->arena, "route " STR_FMT, STR_ARG(r->name));
+    return schema_chain_read(l, yaml_get(n, "filters"), PLACE_ROUTE, owner, &r->filters, err);
+}
+
+/* `names`: no name twice; else no match twice. */
+static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names, struct load *l, struct err *err)
+{
+    struct named *v = mem_array(s->n_routes, sizeof(*v));
+    const struct named *earlier = NULL;
+    int res = 0;
+
+    for (size_t i = 0; i < s->n_routes; i++)
+        v[i] = (struct named){names ? s->routes[i].name : schema_match_text(l->arena, &s->routes[i].match, false), i};
+    const struct named *again = named_repeated(v, s->n_routes, &earlier);
+    if (again) {
+        const struct yaml_node *route = n->entries[again->index].value, *at = yaml_get(route, names ? "name" : "match");
+        unsigned line = n->entries[earlier->index].value->line;
+        if (names)
+            res = yaml_err(err, l, at ? at : route, "the name \"%s\" is taken by the route at line %u",
+                           quoted(again->name).text, line);
+        else
+            res = yaml_err(err, l, at, "the route at line %u has the same match; this one could never be reached",
+                           line);
+    }
+    mem_free(v);
+    return res;
+}
+
+int schema_routes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct snapshot *s = at;
+
+    if (n->type != YAML_LIST)
+        return yaml_err(err, l, n, "routes: must be a list: - {match: /path, upstream: name}");
+    if (n->n == 0)
+        return yaml_err(err, l, n, "routes: needs at least one");
+    s->routes = arena_zalloc(l->arena, n->n * sizeof(*s->routes));
+    for (size_t i = 0; i < n->n; i++) {
+        s->routes[i].index = (unsigned)i;
+        if (one_read(&s->routes[i], n->entries[i].value, l, err) != 0)
+            return -1;
+    }
+    s->n_routes = n->n;
+    return all_differ(s, n, false, l, err) != 0 ? -1 : all_differ(s, n, true, l, err);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include "conf/field.h"
+#include "lib/arena.h"
+#include "lib/err.h"
+#include "lib/ip.h"
+
+/*
+ * A configuration, read and checked: immutable from snapshot_load() on, shared by all workers, counted. Everything in
+ * it lives in its arena.
+ */
+struct filter;
+struct shared_set;
+struct router;
+
+/* A filter as named in the configuration. */
+struct instance {
+    const struct filter *type;
+    struct str name;                 /* "per_key", or "route /v1/ token_bucket" of an inline one: its identity */
+    const void *options;
+    void *shared;                    /* of shared_open(); NULL when the type has none */
+    unsigned slot;                   /* dense, 0-based: index of a worker's local state */
+    bool shadow;                     /* mode: shadow */
+};
+
+struct chain_conf {
+    const struct instance *const *v;
+    size_t n;
+    bool request_body;               /* some have on_request_body */
+    bool response_body;              /* some have on_response_body */
+    bool resizes_body, resizes_request_body;
+    size_t keep_body;                /* the largest */
+};
+
+/* A socket address: of a listener, or of an endpoint given by number or path. */
+struct address {
+    socklen_t len;                   /* 0: a name, to be resolved */
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    };
+};
+
+struct listen_conf {
+    struct str at;                   /* as written: "0.0.0.0:8080", "[::]:8080", "unix:/run/weir.sock" */
+    struct address address;
+    uint64_t header_timeout;         /* ns; POLICY.md timeout.client_header: 10s */
+    uint64_t body_timeout;           /* between bytes of a request's body, and of an answer not taken: 30s */
+    uint64_t keepalive_timeout;      /* 75s */
+    bool half_close_keep;            /* half_close: keep */
+    struct chain_conf filters;
+};
+
+enum balance { BALANCE_ROUND_ROBIN, BALANCE_LEAST_REQUESTS, BALANCE_HASH };
+enum host_mode { HOST_CLIENT, HOST_ENDPOINT, HOST_NAME };
+enum hash_by { HASH_CLIENT_IP, HASH_HEADER, HASH_COOKIE, HASH_QUERY, HASH_PATH };
+
+struct endpoint_conf {
+    struct str url;                  /* as written: "http://api1:8000", "http://[::1]:80", "unix:/run/api.sock" */
+    struct str host;                 /* name or number, no brackets; of a unix socket: "" */
+    struct str authority;            /* what Host says with `host: endpoint`: "api1:8000", "localhost" for unix */
+    uint16_t port;
+    struct address address;          /* .len 0: resolve `host` */
+};
+
+struct upstream_conf {
+    struct str name;
+    unsigned index;                  /* in the snapshot */
+    struct endpoint_conf *endpoints;
+    size_t n;
+    enum host_mode host_mode;
+    struct str host_name;            /* of HOST_NAME */
+    enum balance balance;
+    enum hash_by hash_by;
+    struct str hash_name;            /* of the header, cookie or query parameter */
+    uint64_t connect_timeout;        /* 2s */
+    uint64_t first_byte_timeout;     /* 30s */
+    uint64_t idle_timeout;           /* 30s between bytes */
+    uint64_t tunnel_timeout;         /* idle of an upgraded connection: 1h */
+    uint64_t pool_idle;              /* 4s */
+    uint64_t pool_max;               /* idle connections kept for an endpoint by a worker: 256 */
+    struct chain_conf filters;
+};
+
+struct route_match {
+    struct str host;                 /* "" any; ".example.com" every subdomain; else exact, lower case */
+    struct str path;                 /* as written; trailing "/" a subtree, ":id" one segment */
+    struct texts methods;            /* sorted; empty: any */
+    struct pairs headers;            /* lower-case name -> exact value; "*" any; sorted */
+};
+
+struct route_conf {
+    struct str name;
+    unsigned index;                  /* file order */
+    struct route_match match;
+    const struct upstream_conf *upstream;      /* NULL: respond */
+    struct {
+        bool set;
+        uint64_t status;
+        struct pairs headers;
+        struct str body;
+    } respond;
+    struct {
+        bool set;
+        struct str prefix;           /* what replaces the matched subtree's prefix */
+        struct str path;             /* or: the whole path, with :params of the match */
+    } rewrite;
+    uint64_t max_body;               /* bytes; 0: none */
+    uint64_t total_timeout;          /* ns from the head's arrival to the final response head: 60s */
+    struct chain_conf filters;
+};
+
+enum log_to { LOG_TO_NONE, LOG_TO_STDOUT, LOG_TO_STDERR, LOG_TO_FILE };
+
+struct snapshot {
+    struct arena arena;
+    _Atomic unsigned refs;
+    uint64_t generation;                       /* 1, 2, 3 ... of the same shared_set */
+    const char *file;
+    uint64_t workers;                          /* 0: auto */
+    uint64_t max_connections;                  /* of clients, in all; 0: what RLIMIT_NOFILE allows */
+    struct cidrs trusted_proxies;
+    struct listen_conf *listens;
+    size_t n_listens;
+    bool has_admin;
+    struct listen_conf admin, probes;          /* at.len 0: none */
+    enum log_to log_to;
+    struct str log_path;
+    uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
+    struct texts attributes;                   /* what filters provide: index = attribute's number */
+    struct instance **instances;               /* by slot */
+    size_t n_instances;
+    struct upstream_conf *upstreams;
+    size_t n_upstreams;
+    struct route_conf *routes;                 /* file order */
+    size_t n_routes;
+    const struct router *router;               /* route_compile() puts it here, from the arena */
+    struct shared_set *shared;
+};
+
+/* Reads and checks `path`. On success *out holds one reference. `now`: monotonic ns, for state made here. Blocks. */
+int snapshot_load(const char *path, const struct filter *const *filters, struct shared_set *, uint64_t now,
+                  struct snapshot **out, struct err *) must_check;
+/* The same from text; `name` is for errors. For tests. */
+int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct shared_set *,
+                       uint64_t now, struct snapshot **out, struct err *) must_check;
+void snapshot_ref(struct snapshot *);                  /* any thread */
+void snapshot_unref(struct snapshot **);               /* any thread; the last one frees */
+
+/* "127.0.0.1:80", "[::1]:80", "unix:/path", ":8080" (0.0.0.0). Only numbers and paths; a name is an error. */
+int address_parse(struct str text, struct address *, struct err *) must_check;
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include <stdint.h>
+#include "conf/field.h"
+#include "lib/str.h"
+
+/*
+ * Numbers with units, as people write them. The readers return NULL, or what is wrong as the end of a sentence that
+ * begins with the quoted text: `has no unit; write it like 250ms, 2s, 5m or 1h`. Any thread.
+ */
+const char *unit_count(struct str, uint64_t *out) must_check;
+const char *unit_size(struct str, uint64_t *bytes) must_check;              /* 512B, 64KiB, 1MiB, 1GiB, 10kB, 1MB */
+const char *unit_duration(struct str, uint64_t *ns) must_check;             /* 500us, 250ms, 2s, 5m, 1h */
+const char *unit_duration_range(struct str, uint64_t ns[2]) must_check;     /* 100ms..2s */
+const char *unit_percent(struct str, uint32_t *hundredths) must_check;      /* 10%, 2.5% */
+const char *unit_rate(struct str, struct rate *) must_check;                /* 100/s, 6000/min, 10/h; <= RATE_MAX/s */
+
+/* A number as it would be written in a configuration. Types: COUNT, SIZE, DURATION, PERCENT. */
+struct unit_text { char text[32]; };
+struct unit_text unit_text(enum field_type, uint64_t);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manual and the JSON schema hold every key of every table, with its help. */
+#include "test.h"
+
+#include "conf/doc.h"
+#include "conf/schema.h"
+
+static char *made_by(void (*print)(FILE *, const struct filter *const *))
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    if (EXPECT(f != NULL)) {
+        print(f, filters_all);
+        EXPECT_EQ(fclose(f), 0);
+    }
+    return text;
+}
+
+static void keys_stand_in(const char *text, const char *form, const struct field *fields)
+{
+    for (const struct field *f = fields; f && f->type != FIELD_END; f++) {
+        char key[80];
+        snprintf(key, sizeof(key), form, f->key);
+        test_row("%s", f->key);
+        EXPECT(f->help && strlen(f->help) > 3);
+        EXPECT(strstr(text, key) != NULL);
+        keys_stand_in(text, form, f->sub);
+    }
+}
+
+static void all_keys_stand_in(const char *text, const char *form)
+{
+    keys_stand_in(text, form, schema_fields);
+    keys_stand_in(text, form, schema_common_fields);
+    for (const struct filter *const *f = filters_all; *f; f++)
+        keys_stand_in(text, form, (*f)->fields);
+}
+
+TEST(the_manual_has_every_key)
+{
+    char *text = made_by(doc_manual);
+    all_keys_stand_in(text, "| `%s` | ");
+    EXPECT(strstr(text, "| `connect` | duration: `250ms`, `2s`, 1ms to 1h | `2s` |") != NULL);
+    EXPECT(strstr(text, "### `upstreams.timeouts`\n") != NULL);
+    EXPECT(strstr(text, "### `token_bucket`\n") != NULL);
+    free(text);
+}
+
+TEST(the_schema_has_every_key_and_is_balanced)
+{
+    char *text = made_by(doc_schema);
+    int depth = 0;
+    bool quoted = false;
+    all_keys_stand_in(text, "\"%s\":{\"description\":");
+    for (const char *c = text; *c; c++) {
+        if (*c == '\\')
+            c++;
+        else if (*c == '"')
+            quoted = !quoted;
+        else if (!quoted && (*c == '{' || *c == '['))
+            depth++;
+        else if (!quoted && (*c == '}' || *c == ']'))
+            depth--;
+        if (!EXPECT(depth >= 0))
+            break;
+    }
+    EXPECT_EQ(depth, 0);
+    EXPECT(!quoted);
+    EXPECT(strstr(text, "@") == NULL);
+    free(text);
+}
