@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "lib/clock.h"
+#include "tests/unit/test.h"
+
+/* The listener under test and a client on the same thread: the loop is stepped while the client waits. */
+struct fixture {
+    struct event_base *base;
+    struct admin *admin;
+    bool ready;
+};
+
+static void metrics_source(void *ctx, struct page *p)
+{
+    (void)ctx;
+    page_printf(p, "weir_x 1\n");
+}
+
+static void big_source(void *ctx, struct page *p)
+{
+    (void)ctx;
+    for (unsigned i = 0; i < 500000; i++)
+        page_printf(p, "weir_x 12345678\n");
+}
+
+static bool ready_source(void *ctx, struct page *why)
+{
+    struct fixture *f = ctx;
+    if (!f->ready)
+        page_printf(why, "draining");
+    return f->ready;
+}
+
+static void open_at(struct fixture *f, const struct listen_conf *conf, bool probes_only,
+                    void (*metrics)(void *, struct page *))
+{
+    struct admin_source source = {metrics, ready_source, f};
+    struct err err = {0};
+    *f = (struct fixture){.base = event_base_new(), .ready = true};
+    if (!EXPECT_EQ(admin_open(f->base, conf, probes_only, &source, &f->admin, &err), 0))
+        printf("%s\n", err.text);
+}
+
+static struct listen_conf loopback(unsigned port)
+{
+    struct listen_conf conf = {.at = STR("127.0.0.1")};
+    conf.address.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+                                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    conf.address.len = sizeof(conf.address.in);
+    return conf;
+}
+
+static void setup(struct fixture *f, bool probes_only)
+{
+    struct listen_conf conf = loopback(0);
+    open_at(f, &conf, probes_only, metrics_source);
+}
+
+static void teardown(struct fixture *f)
+{
+    admin_close(&f->admin);
+    event_base_free(f->base);
+}
+
+static void step(struct fixture *f) { event_base_loop(f->base, EVLOOP_NONBLOCK); }
+
+static int dial(const struct fixture *f)
+{
+    struct listen_conf conf = loopback(admin_port(f->admin));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(connect(fd, &conf.address.sa, conf.address.len), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text, size_t len) { EXPECT_EQ(send(fd, text, len, MSG_NOSIGNAL), (ssize_t)len); }
+
+/* Reads until the other side's end, or `ms` went by without it; returns what came. */
+static struct str read_all(struct fixture *f, int fd, char *out, size_t cap, unsigned ms, bool *ended)
+{
+    uint64_t until = clock_mono(&clock_real) + ms * NSEC_PER_MSEC;
+    size_t n = 0;
+    *ended = false;
+    while (!*ended && clock_mono(&clock_real) < until && n < cap - 1) {
+        step(f);
+        ssize_t got = recv(fd, out + n, cap - 1 - n, MSG_DONTWAIT);
+        if (got > 0)
+            n += (size_t)got;
+        else if (got == 0 || errno != EAGAIN)
+            *ended = true;
+        else
+            poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 5);
+    }
+    out[n] = '\0';
+    return str_of(out, n);
+}
+
+/* One request, its whole answer; the other side must end the connection. */
+static const char *ask(struct fixture *f, const char *request, char *out, size_t cap)
+{
+    int fd = dial(f);
+    bool ended;
+    say(fd, request, strlen(request));
+    read_all(f, fd, out, cap, 3000, &ended);
+    EXPECT(ended);
+    close(fd);
+    step(f);
+    return out;
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static const char *body_of(const char *answer)
+{
+    const char *at = strstr(answer, "\r\n\r\n");
+    return at ? at + 4 : "no body";
+}
+
+TEST(pages)
+{
+    static const struct { const char *request, *status, *body; } rows[] = {
+        {GET("/healthz"), "HTTP/1.1 200 OK\r\n", "ok\n"},
+        {GET("/readyz"), "HTTP/1.1 200 OK\r\n", "ok\n"},
+        {GET("/metrics"), "HTTP/1.1 200 OK\r\n", "weir_x 1\n"},
+        {GET("/metrics?x=y"), "HTTP/1.1 200 OK\r\n", "weir_x 1\n"},
+        {"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n"},
+        {"GET /healthz HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n"},
+        {"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", ""},
+        {GET("/"), "HTTP/1.1 404 Not Found\r\n", NULL},
+        {GET("/metricsx"), "HTTP/1.1 404 Not Found\r\n", NULL},
+        {GET("/%6detrics"), "HTTP/1.1 404 Not Found\r\n", NULL},
+        {"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed\r\n", NULL},
+        {"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", NULL},
+        {"GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", NULL},
+        {"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n", "HTTP/1.1 505 ", NULL},
+    };
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        test_row("%.25s", rows[i].request);
+        ask(&f, rows[i].request, out, sizeof(out));
+        EXPECT(!strncmp(out, rows[i].status, strlen(rows[i].status)));
+        EXPECT(strstr(out, "\r\nConnection: close\r\n"));
+        EXPECT(strstr(out, "\r\nDate: "));
+        if (rows[i].body)
+            EXPECT_CSTR(body_of(out), rows[i].body);
+    }
+    teardown(&f);
+}
+
+TEST(head_tells_the_length_of_get)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    EXPECT(strstr(ask(&f, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof(out)), "\r\nContent-Length: 9\r\n"));
+    teardown(&f);
+}
+
+TEST(another_method_is_told_which_are_allowed)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    ask(&f, "DELETE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof(out));
+    EXPECT(strstr(out, " 405 ") && strstr(out, "\r\nAllow: GET, HEAD\r\n"));
+    teardown(&f);
+}
+
+TEST(a_wrong_path_is_told_the_right_ones)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    EXPECT(strstr(ask(&f, GET("/x"), out, sizeof(out)), "/healthz\n/readyz\n/metrics\n"));
+    teardown(&f);
+}
+
+TEST(the_probes_listener_has_probes_only)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, true);
+    EXPECT(strstr(ask(&f, GET("/healthz"), out, sizeof(out)), " 200 OK"));
+    EXPECT(strstr(ask(&f, GET("/readyz"), out, sizeof(out)), " 200 OK"));
+    EXPECT(strstr(ask(&f, GET("/metrics"), out, sizeof(out)), " 404 "));
+    EXPECT(!strstr(body_of(out), "/metrics"));
+    teardown(&f);
+}
+
+TEST(not_ready_says_why)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    f.ready = false;
+    EXPECT(strstr(ask(&f, GET("/readyz"), out, sizeof(out)), " 503 Service Unavailable\r\n"));
+    EXPECT_CSTR(body_of(out), "draining\n");
+    EXPECT(strstr(ask(&f, GET("/healthz"), out, sizeof(out)), " 200 OK"));
+    teardown(&f);
+}
+
+TEST(a_head_may_come_byte_by_byte)
+{
+    struct fixture f;
+    char out[4000];
+    bool ended;
+    setup(&f, false);
+    int fd = dial(&f);
+    for (const char *c = GET("/healthz"); *c; c++) {
+        say(fd, c, 1);
+        step(&f);
+    }
+    EXPECT(strstr(read_all(&f, fd, out, sizeof(out), 3000, &ended).at, "\r\n\r\nok\n"));
+    EXPECT(ended);
+    close(fd);
+    teardown(&f);
+}
+
+TEST(too_large_a_head_is_431)
+{
+    struct fixture f;
+    static char request[20000];
+    char out[4000];
+    setup(&f, false);
+    int n = snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ");
+    memset(request + n, 'x', 9000);
+    memcpy(request + n + 9000, "\r\n\r\n", 5);
+    EXPECT(strstr(ask(&f, request, out, sizeof(out)), " 431 "));
+    teardown(&f);
+}
+
+TEST(a_body_behind_the_head_does_not_cost_the_answer)
+{
+    struct fixture f;
+    static char body[200000];
+    char out[4000];
+    bool ended;
+    setup(&f, false);
+    int fd = dial(&f);
+    const char *head = "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    say(fd, head, strlen(head));
+    say(fd, body, sizeof(body));
+    EXPECT(strstr(read_all(&f, fd, out, sizeof(out), 3000, &ended).at, " 405 "));
+    EXPECT(ended);
+    close(fd);
+    teardown(&f);
+}
+
+TEST(a_large_page_to_a_slow_reader)
+{
+    struct fixture f;
+    static char out[9 << 20];
+    struct listen_conf conf = loopback(0);
+    bool ended;
+    open_at(&f, &conf, false, big_source);
+    int fd = dial(&f);
+    say(fd, GET("/metrics"), strlen(GET("/metrics")));
+    for (unsigned i = 0; i < 20; i++)
+        step(&f);
+    struct str got = read_all(&f, fd, out, sizeof(out), 4000, &ended);
+    EXPECT(ended);
+    EXPECT_EQ(got.len - (size_t)(body_of(out) - out), 500000 * 16);
+    close(fd);
+    teardown(&f);
+}
+
+TEST(who_says_nothing_is_closed_after_five_seconds)
+{
+    struct fixture f;
+    char out[4000];
+    bool ended;
+    setup(&f, false);
+    int fd = dial(&f);
+    say(fd, "GET /he", 7);
+    uint64_t from = clock_mono(&clock_real);
+    EXPECT_EQ(read_all(&f, fd, out, sizeof(out), 8000, &ended).len, 0);
+    EXPECT(ended);
+    uint64_t took = clock_mono(&clock_real) - from;
+    EXPECT(took > 4500 * NSEC_PER_MSEC && took < 7000 * NSEC_PER_MSEC);
+    close(fd);
+    teardown(&f);
+}
+
+TEST(the_65th_connection_is_refused_and_a_free_place_is_used)
+{
+    struct fixture f;
+    char out[4000];
+    int fds[64];
+    setup(&f, false);
+    for (unsigned i = 0; i < 64; i++) {
+        fds[i] = dial(&f);
+        step(&f);
+    }
+    EXPECT(strstr(ask(&f, GET("/healthz"), out, sizeof(out)), " 503 "));
+    close(fds[7]);
+    for (unsigned i = 0; i < 10; i++)
+        step(&f);
+    EXPECT(strstr(ask(&f, GET("/healthz"), out, sizeof(out)), " 200 "));
+    for (unsigned i = 0; i < 64; i++)
+        if (i != 7)
+            close(fds[i]);
+    teardown(&f);
+}
+
+TEST(a_client_that_goes_leaves_nothing)
+{
+    struct fixture f;
+    setup(&f, false);
+    for (unsigned i = 0; i < 200; i++) {
+        int fd = dial(&f);
+        say(fd, GET("/metrics"), i % (strlen(GET("/metrics")) + 1));
+        step(&f);
+        close(fd);
+        step(&f);
+    }
+    char out[4000];
+    EXPECT(strstr(ask(&f, GET("/healthz"), out, sizeof(out)), " 200 "));
+    teardown(&f);
+}
+
+TEST(a_taken_port_is_an_error)
+{
+    struct fixture f;
+    struct admin *second = NULL;
+    struct admin_source source = {metrics_source, ready_source, &f};
+    struct err err = {0};
+    setup(&f, false);
+    struct listen_conf conf = loopback(admin_port(f.admin));
+    EXPECT_EQ(admin_open(f.base, &conf, false, &source, &second, &err), -1);
+    EXPECT(strstr(err.text, "127.0.0.1"));
+    EXPECT_EQ(second, NULL);
+    teardown(&f);
+}
+
+TEST(a_unix_socket_is_served_replaced_and_removed)
+{
+    struct fixture f;
+    struct listen_conf conf = {.at = STR("unix:test")};
+    char dir[] = "/tmp/weir-admin-XXXXXX", out[4000];
+    bool ended;
+    EXPECT(mkdtemp(dir));
+    conf.address.un.sun_family = AF_UNIX;
+    snprintf(conf.address.un.sun_path, sizeof(conf.address.un.sun_path), "%s/s", dir);
+    conf.address.len = sizeof(conf.address.un);
+
+    int left = socket(AF_UNIX, SOCK_STREAM, 0);
+    EXPECT_EQ(bind(left, &conf.address.sa, conf.address.len), 0);
+    close(left);
+
+    open_at(&f, &conf, false, metrics_source);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    EXPECT_EQ(connect(fd, &conf.address.sa, conf.address.len), 0);
+    say(fd, GET("/healthz"), strlen(GET("/healthz")));
+    EXPECT(strstr(read_all(&f, fd, out, sizeof(out), 3000, &ended).at, " 200 OK"));
+    close(fd);
+    teardown(&f);
+    EXPECT(access(conf.address.un.sun_path, F_OK));
+    rmdir(dir);
+}
