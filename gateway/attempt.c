@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Legs and attempts: an upstream entered, an endpoint tried, and how that ended.
+ *
+ * An attempt is active from before its endpoint is picked until attempt_finish(), which alone gives the connection back, runs
+ * the end hooks and returns the leases. A pooled connection that turns out to be closed is replaced inside the
+ * attempt, once: nobody but the counters sees it.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <string.h>
+#include "lib/check.h"
+#include "lib/hash.h"
+#include "lib/log.h"
+#include "stream.h"
+#include "http/uri.h"
+#include "upstream.h"
+#include "view.h"
+
+enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8 };
+
+void leg_enter(struct request *r, const struct upstream_conf *conf)
+{
+    struct leg *leg = &r->leg;
+    check(!leg->active);
+    *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true};
+    leg->out.started = worker_now(r->worker);
+    leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
+    if (conf->filters.keep_body > r->keep_max)
+        r->keep_max = conf->filters.keep_body;
+}
+
+void leg_end(struct request *r, enum ended_by by, enum reason reason)
+{
+    struct leg *leg = &r->leg;
+    if (!leg->active)
+        return;
+    attempt_finish(r, by, reason);
+    uint64_t started = leg->out.started;
+    leg->out = r->att.out;
+    leg->out.started = started;
+    leg->out.by = by;
+    leg->out.reason = reason;
+    leg->out.ended = worker_now(r->worker);
+    leases_return(r, SCOPE_LEG);
+    chain_leg_end(r);
+    leg->active = false;
+    leg->n_uses = 0;
+}
+
+void attempt_enter(struct request *r)
+{
+    if (r->att.active)
+        return;
+    r->att = (struct attempt){.req = r, .active = true};
+    r->att.out.started = worker_now(r->worker);
+    r->n_attempts++;
+    metric_add(&r->worker->metrics, METRIC_attempts_total, 1);
+}
+
+static void give_up_back(struct request *r, bool reuse)
+{
+    struct up *up = r->att.up;
+    if (!up)
+        return;
+    r->att.up = NULL;
+    r->att.connected = false;
+    r->body_sent = false;
+    up->ops->release(up, reuse);
+}
+
+void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
+{
+    struct attempt *a = &r->att;
+    if (!a->active)
+        return;
+    a->out.by = by;
+    a->out.reason = reason;
+    a->out.committed = r->committed;
+    a->out.complete = a->ended;
+    a->out.ended = worker_now(r->worker);
+    give_up_back(r, a->ended && r->body_sent && reason == REASON_none);
+    leases_return(r, SCOPE_ATTEMPT);
+    chain_attempt_end(r);
+    a->active = false;
+    if (reason != REASON_none && by != BY_CLIENT) {
+        static struct log_limit limit;
+        log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s%s%s", STR_ARG(r->leg.conf->name),
+                    a->endpoint ? a->endpoint->conf->url.at : "-", reason_name(reason), a->fault ? ": " : "",
+                    a->fault ? a->fault : "");
+    }
+}
+
+static uint64_t balance_hash(struct request *r)
+{
+    static const struct hash_key key = {0x62616c61, 0x6e636521};
+    const struct upstream_conf *conf = r->leg.conf;
+    struct str by = {NULL, 0};
+    if (conf->balance != BALANCE_HASH)
+        return 0;
+    switch (conf->hash_by) {
+    case HASH_HEADER:
+        by = http_head_get(&r->head, conf->hash_name);
+        break;
+    case HASH_COOKIE:
+        by = request_cookie(r, conf->hash_name);
+        break;
+    case HASH_QUERY:
+        if (!uri_query_get(r->query, conf->hash_name, &by))
+            by = (struct str){NULL, 0};
+        break;
+    case HASH_PATH:
+        by = r->path;
+        break;
+    case HASH_CLIENT_IP:
+        break;
+    }
+    if (!by.at)                      /* who lacks it falls to his address, never to one bucket for all */
+        by = str_of((const char *)&r->client, sizeof r->client);
+    return hash_str(&key, by);
+}
+
+/* A connection to the endpoint that was picked. errno when it could not be begun. */
+static bool attempt_connect(struct request *r, bool fresh)
+{
+    struct attempt *a = &r->att;
+    bool reused;
+    a->up = endpoint_connect(a->endpoint, a, fresh, &reused);
+    a->out.reused = reused;
+    if (!a->up)
+        return false;
+    if (reused && r->body.kind != FRAME_NONE && r->keep_max < REPLAY_KEEP && request_safe_to_repeat(r))
+        r->keep_max = REPLAY_KEEP;
+    return true;
+}
+
+static bool connect_next_address(struct request *r)
+{
+    struct attempt *a = &r->att;
+    while (++a->addresses_tried < a->endpoint->n_addresses) {
+        if (attempt_connect(r, true))
+            return true;
+    }
+    return false;
+}
+
+static bool attempt_endpoint(struct request *r)
+{
+    struct leg *leg = &r->leg;
+    enum reason why;
+    uint64_t hash = balance_hash(r), tried = leg->tried;
+    for (;;) {
+        size_t at = upstream_pick(leg->upstream, tried, hash, &why);
+        if (at == ENDPOINT_NONE)
+            break;
+        if (chain_endpoint(r, at)) {
+            r->att.endpoint = &leg->upstream->endpoints[at];
+            if (at < 64)
+                leg->tried |= 1ull << at;
+            return true;
+        }
+        if (at >= 64) {
+            why = REASON_no_endpoint;
+            break;
+        }
+        tried |= 1ull << at;
+    }
+    if (leg->tried) {                /* all were tried: begin again */
+        leg->tried = 0;
+        return attempt_endpoint(r);
+    }
+    r->att.out.reason = why;
+    return false;
+}
+
+bool attempt_pick(struct request *r)
+{
+    struct attempt *a = &r->att;
+    if (!attempt_endpoint(r)) {
+        attempt_judge(r);
+        return false;
+    }
+    if (!attempt_connect(r, false) && !connect_next_address(r)) {
+        a->out.reason = REASON_connect_failed;
+        a->fault = strerror(errno);
+        attempt_judge(r);
+        return false;
+    }
+    if (a->out.reused)
+        attempt_connected(a);
+    return true;
+}
+
+void attempt_connected(struct attempt *a)
+{
+    struct request *r = a->req;
+    struct body_frame frame = r->body;
+    a->connected = true;
+    a->out.sent = true;
+    if (r->step == STEP_PICK)
+        request_set_step(r, STEP_SEND);
+    if (frame.kind == FRAME_LENGTH && r->resizes_request) {
+        http_head_remove_id(&r->head, HEADER_CONTENT_LENGTH);
+        frame = (struct body_frame){FRAME_UNKNOWN, 0};
+    }
+    request_forward(r);
+    a->up->ops->head(a->up, r, frame);
+    if (r->body.kind == FRAME_NONE) {
+        r->body_sent = true;
+        a->up->ops->end(a->up, NULL);
+        return;
+    }
+    if (r->expect_continue && a->endpoint->http10)
+        request_continue(r);         /* it would never say so itself */
+    body_begin(r);
+}
+
+void attempt_interim(struct attempt *a, const struct http_head *head)
+{
+    struct request *r = a->req;
+    if (++a->interims > INTERIM_MAX) {
+        metric_add(&r->worker->metrics, METRIC_interim_dropped_total, 1);
+        return;
+    }
+    if (head->status == 100 && r->continued)
+        return;                      /* the client was told already */
+    r->down->ops->interim(r->down, head);
+    r->down->ops->flush(r->down);
+}
+
+/* A pooled connection was closed before it saw the request, or so it looks: the same again on a new one. */
+static bool attempt_replay(struct request *r, enum reason reason)
+{
+    struct attempt *a = &r->att;
+    if (reason != REASON_upstream_reset || !a->out.reused || r->replayed || !body_repeatable(r)
+        || !request_safe_to_repeat(r))
+        return false;
+    r->replayed = true;
+    body_pause(r);
+    give_up_back(r, false);
+    request_set_step(r, STEP_PICK);
+    metric_add(&r->worker->metrics, METRIC_upstream_replays_total, 1);
+    return attempt_connect(r, true);
+}
+
+void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
+{
+    struct request *r = a->req;
+    a->fault = fault;
+    if (r->responding || r->step == STEP_TUNNEL) {
+        a->out.reason = reason;
+        request_fail(r, reason, reason == REASON_idle_timeout ? BY_DEADLINE : BY_UPSTREAM, fault);
+        return;
+    }
+    if (attempt_replay(r, reason))
+        return;
+    give_up_back(r, false);
+    if (reason == REASON_connect_failed && connect_next_address(r))
+        return;
+    a->out.reason = worker_now(r->worker) >= r->deadline ? REASON_total_timeout : reason;
+    r->resp = NULL;
+    attempt_judge(r);
+}
+
+/* Another attempt of this leg, if it can be: not before `when`. */
+static bool attempt_again(struct request *r, uint64_t when)
+{
+    uint64_t now = worker_now(r->worker);
+    if (r->responding || !body_repeatable(r) || when >= r->deadline)
+        return false;
+    body_pause(r);
+    attempt_finish(r, BY_US, r->att.out.reason);
+    r->resp = NULL;
+    buf_clear(&r->resp_kept, &r->worker->buf_blocks);
+    r->resp_held = r->resp_whole = false;
+    request_set_step(r, STEP_ATTEMPT);
+    if (when > now) {
+        timer_set(&r->worker->timers, &r->wait, when);
+        return true;
+    }
+    request_run(r);
+    return true;
+}
+
+static bool attempt_failover(struct request *r, struct str name)
+{
+    const struct snapshot *snap = r->view->snap;
+    if (r->responding || !body_repeatable(r))
+        return false;
+    for (size_t i = 0; i < snap->n_upstreams; i++) {
+        if (!str_eq(snap->upstreams[i].name, name))
+            continue;
+        body_pause(r);
+        attempt_finish(r, BY_US, r->att.out.reason);
+        leg_end(r, BY_US, r->att.out.reason);
+        r->resp = NULL;
+        buf_clear(&r->resp_kept, &r->worker->buf_blocks);
+        r->resp_held = r->resp_whole = false;
+        leg_enter(r, &snap->upstreams[i]);
+        request_set_step(r, STEP_LEG);
+        request_run(r);
+        return true;
+    }
+    return false;
+}
+
+/* on_head said that it may go on: with the head in hand, or with the failure. */
+static void attempt_accept(struct request *r)
+{
+    if (!r->resp) {
+        enum reason reason = r->att.out.reason;
+        bool late = reason_status(reason) == 504;
+        request_fail(r, reason, late ? BY_DEADLINE : BY_UPSTREAM, r->att.fault);
+        return;
+    }
+    r->resp_held = false;
+    request_set_step(r, STEP_RECV);
+    respond_head(r);
+}
+
+void attempt_judge(struct request *r)
+{
+    struct call call;
+    enum chain next = r->leg.n_uses ? chain_head(r, &call) : CHAIN_NEXT;
+    switch (next) {
+    case CHAIN_NEXT:
+        attempt_accept(r);
+        return;
+    case CHAIN_HOLD:
+        if (!r->resp || r->resp_whole || r->cursor.why == WHY_TIMER) {
+            r->cursor.at++;          /* it was asked for the last time */
+            r->cursor.why = WHY_FIRST;
+            attempt_judge(r);
+            return;
+        }
+        respond_hold(r, r->leg.uses[r->leg.n_uses - 1 - r->cursor.at].inst->type);
+        return;
+    case CHAIN_PARKED:
+        if (r->resp)
+            head_persist(r, r->resp);
+        if (r->att.up)
+            r->att.up->ops->pause(r->att.up);
+        return;
+    case CHAIN_RETRY:
+        r->cursor = (struct cursor){0};
+        if (!attempt_again(r, call.not_before))
+            attempt_accept(r);
+        return;
+    case CHAIN_FAILOVER:
+        r->cursor = (struct cursor){0};
+        if (!attempt_failover(r, call.failover))
+            attempt_accept(r);
+        return;
+    case CHAIN_REPLY:
+        attempt_finish(r, BY_US, r->reply.reason);
+        respond_reply(r);
+        return;
+    case CHAIN_FAIL:
+        request_fail(r, r->reason, BY_US, NULL);
+        return;
+    case CHAIN_BODY:
+        unreachable();
+    }
+}
+
+void attempt_head(struct attempt *a, struct http_head *head, struct body_frame frame, bool upgraded)
+{
+    struct request *r = a->req;
+    struct str protocol = upgraded ? http_head_get_id(head, HEADER_UPGRADE) : (struct str){NULL, 0};
+    a->out.first_byte = worker_now(r->worker);
+    a->out.status = head->status;
+    a->upgraded = upgraded;
+    r->resp = head;
+    r->resp_body = frame;
+    http_head_drop_hop_by_hop(head);
+    if (upgraded) {
+        http_head_add(head, &r->arena, STR("Connection"), STR("upgrade"));
+        http_head_add(head, &r->arena, STR("Upgrade"), protocol);
+    }
+    attempt_judge(r);
+}
+
+void attempt_data(struct attempt *a, struct str data)
+{
+    a->out.bytes_in += data.len;
+    respond_data(a->req, data);
+}
+
+void attempt_end(struct attempt *a, struct http_head *trailers)
+{
+    struct request *r = a->req;
+    a->ended = true;
+    if (trailers) {
+        r->resp_trailers = arena_alloc(&r->arena, sizeof *trailers);
+        *r->resp_trailers = *trailers;
+        head_persist(r, r->resp_trailers);
+    }
+    respond_finish(r);
+}
+
+void attempt_batch_end(struct attempt *a)
+{
+    struct request *r = a->req;
+    if (r->over || !a->up || !r->responding)
+        return;
+    if (r->down->ops->flush(r->down) > STREAM_HIGH && !r->up_paused) {
+        r->up_paused = true;
+        metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
+        a->up->ops->pause(a->up);
+    }
+}
+
+void request_drained(struct request *r)
+{
+    if (r->up_paused && r->att.up) {
+        r->up_paused = false;
+        r->att.up->ops->resume(r->att.up);
+    }
+}
+
+void attempt_drained(struct attempt *a)
+{
+    struct request *r = a->req;
+    if (r->step == STEP_SEND || r->step == STEP_RECV || r->step == STEP_TUNNEL)
+        body_resume(r);
+}

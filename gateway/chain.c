@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs filters: forward for what goes up, in reverse for what comes down and for ends of scope.
+ *
+ * A hook that waits leaves the cursor where it is; the same hook runs again when it is woken. What a filter entered is
+ * noted before its hook runs, so that its end hook is owed even if the hook itself ended the request.
+ */
+#include "core.h"
+#include "lib/check.h"
+#include "lib/log.h"
+#include "view.h"
+
+/* Uses of two chains behind each other; the second may be NULL. NULL when there are none. */
+struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const struct chain_conf *b, size_t *n)
+{
+    *n = a->n + (b ? b->n : 0);
+    if (*n == 0)
+        return NULL;
+    struct use *uses = arena_zalloc(&r->arena, *n * sizeof *uses);
+    for (size_t i = 0; i < *n; i++) {
+        struct use *u = &uses[i];
+        u->inst = i < a->n ? a->v[i] : b->v[i - a->n];
+        if (u->inst->type->state_size)
+            u->state = arena_zalloc(&r->arena, u->inst->type->state_size);
+    }
+    return uses;
+}
+
+void call_init(struct call *call, struct request *r, struct use *u)
+{
+    *call = (struct call){
+        .req = r,
+        .options = u->inst->options,
+        .shared = u->inst->shared,
+        .local = r->view->locals[u->inst->slot],
+        .state = u->state,
+        .attempt_state = u->in_attempt ? u->attempt_state : NULL,
+        .now = worker_now(r->worker),
+        .rng = &r->worker->rng,
+        .why = r->cursor.why,
+        .reply = &r->reply,
+        .core = u,
+    };
+}
+
+void wait_until(struct call *call, uint64_t when)
+{
+    struct request *r = call->req;
+    timer_set(&r->worker->timers, &r->wait, when < r->deadline ? when : r->deadline);
+}
+
+static void cursor_reset(struct request *r) { r->cursor = (struct cursor){.why = WHY_FIRST}; }
+
+/* In shadow mode a filter decides, and nothing comes of it. */
+static enum verdict enforced(const struct use *u, enum verdict v)
+{
+    static struct log_limit limit;
+    if (v == FILTER_NEXT || !u->inst->shadow)
+        return v;
+    log_limited(&limit, LOG_INFO, "filter", "%s: " STR_FMT ": would not have let a request pass (mode: shadow)",
+                u->inst->type->name, STR_ARG(u->inst->name));
+    return FILTER_NEXT;
+}
+
+/* What a verdict of a forward hook means; CHAIN_NEXT moves the cursor on. */
+static enum chain settle(struct request *r, const struct call *call, enum verdict v)
+{
+    switch (v) {
+    case FILTER_NEXT:
+        r->cursor.at++;
+        r->cursor.why = WHY_FIRST;
+        return CHAIN_NEXT;
+    case FILTER_WAIT:
+        r->cursor.waiting = true;
+        request_wait(r);
+        return CHAIN_PARKED;
+    case FILTER_REPLY:
+        cursor_reset(r);
+        return CHAIN_REPLY;
+    case FILTER_FAIL:
+        r->reason = call->reason ? call->reason : REASON_filter_failed;
+        cursor_reset(r);
+        return CHAIN_FAIL;
+    default:
+        unreachable();
+    }
+}
+
+/* Has the filter what it wants of the body? If not, the request collects it first. */
+static bool body_ready(struct request *r, const struct filter *type)
+{
+    if (type->needs_body == 0 || r->body.kind == FRAME_NONE || r->body_whole)
+        return true;
+    if (r->collected.len >= type->needs_body)
+        return !type->needs_body_whole;
+    r->collect_max = type->needs_body;
+    return false;
+}
+
+static enum chain run_entry(struct request *r, struct use *uses, size_t n)
+{
+    while (r->cursor.at < n) {
+        struct use *u = &uses[r->cursor.at];
+        const struct filter *type = u->inst->type;
+        if (!body_ready(r, type)) {
+            if (r->collected.len < type->needs_body)
+                return CHAIN_BODY;
+            r->reason = REASON_body_too_large;
+            return CHAIN_FAIL;
+        }
+        u->entered = true;
+        struct call call;
+        call_init(&call, r, u);
+        enum verdict v = type->on_request ? enforced(u, type->on_request(&call)) : FILTER_NEXT;
+        enum chain next = settle(r, &call, v);
+        if (next != CHAIN_NEXT)
+            return next;
+    }
+    cursor_reset(r);
+    return CHAIN_NEXT;
+}
+
+enum chain chain_request(struct request *r) { return run_entry(r, r->uses, r->n_uses); }
+enum chain chain_leg(struct request *r) { return run_entry(r, r->leg.uses, r->leg.n_uses); }
+
+enum chain chain_attempt(struct request *r)
+{
+    while (r->cursor.at < r->leg.n_uses) {
+        struct use *u = &r->leg.uses[r->cursor.at];
+        const struct filter *type = u->inst->type;
+        if (!u->in_attempt) {
+            u->in_attempt = true;
+            u->attempt_state = type->attempt_size ? arena_zalloc(&r->arena, type->attempt_size) : NULL;
+        }
+        struct call call;
+        call_init(&call, r, u);
+        enum verdict v = type->on_attempt ? enforced(u, type->on_attempt(&call)) : FILTER_NEXT;
+        enum chain next = settle(r, &call, v);
+        if (next != CHAIN_NEXT)
+            return next;
+    }
+    cursor_reset(r);
+    return CHAIN_NEXT;
+}
+
+bool chain_endpoint(struct request *r, size_t endpoint)
+{
+    for (size_t i = 0; i < r->leg.n_uses; i++) {
+        struct use *u = &r->leg.uses[i];
+        if (!u->inst->type->on_endpoint)
+            continue;
+        struct call call;
+        call_init(&call, r, u);
+        if (enforced(u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
+            return false;
+    }
+    return true;
+}
+
+/* A verdict of on_head or on_response. */
+static enum chain settle_response(struct request *r, const struct call *call, enum verdict v)
+{
+    switch (v) {
+    case FILTER_HOLD:
+        return CHAIN_HOLD;
+    case FILTER_RETRY:
+        return CHAIN_RETRY;
+    case FILTER_FAILOVER:
+        return CHAIN_FAILOVER;
+    case FILTER_REPLY:
+    case FILTER_FAIL:
+        r->cursor.at++;              /* what is answered instead goes on from the next filter */
+        r->cursor.why = WHY_FIRST;
+        if (v == FILTER_FAIL)
+            r->reason = call->reason ? call->reason : REASON_filter_failed;
+        return v == FILTER_FAIL ? CHAIN_FAIL : CHAIN_REPLY;
+    default:
+        return settle(r, call, v);
+    }
+}
+
+enum chain chain_head(struct request *r, struct call *call)
+{
+    while (r->cursor.at < r->leg.n_uses) {
+        struct use *u = &r->leg.uses[r->leg.n_uses - 1 - r->cursor.at];
+        const struct filter *type = u->inst->type;
+        enum verdict v = FILTER_NEXT;
+        call_init(call, r, u);
+        call->reason = r->att.out.reason;
+        if (type->on_head && u->in_attempt)
+            v = enforced(u, type->on_head(call, &r->att.out));
+        enum chain next = settle_response(r, call, v);
+        if (next != CHAIN_NEXT)
+            return next;
+    }
+    cursor_reset(r);
+    return CHAIN_NEXT;
+}
+
+struct use *chain_down_use(struct request *r, size_t k)
+{
+    if (k < r->leg.n_uses)
+        return &r->leg.uses[r->leg.n_uses - 1 - k];
+    k -= r->leg.n_uses;
+    return k < r->n_uses ? &r->uses[r->n_uses - 1 - k] : NULL;
+}
+
+struct use *chain_up_use(struct request *r, size_t k)
+{
+    if (k < r->n_uses)
+        return &r->uses[k];
+    k -= r->n_uses;
+    return k < r->leg.n_uses ? &r->leg.uses[k] : NULL;
+}
+
+enum chain chain_response(struct request *r)
+{
+    struct use *u;
+    while ((u = chain_down_use(r, r->cursor.at)) != NULL) {
+        const struct filter *type = u->inst->type;
+        enum verdict v = FILTER_NEXT;
+        struct call call;
+        call_init(&call, r, u);
+        if (type->on_response && u->entered)
+            v = enforced(u, type->on_response(&call));
+        enum chain next = settle_response(r, &call, v);
+        if (next != CHAIN_NEXT)
+            return next;
+    }
+    cursor_reset(r);
+    return CHAIN_NEXT;
+}
+
+void chain_trailers(struct request *r)
+{
+    struct use *u;
+    for (size_t k = 0; (u = chain_down_use(r, k)) != NULL; k++) {
+        if (!u->inst->type->on_trailers || !u->entered)
+            continue;
+        struct call call;
+        call_init(&call, r, u);
+        u->inst->type->on_trailers(&call);
+    }
+}
+
+void chain_attempt_end(struct request *r)
+{
+    cursor_reset(r);
+    for (size_t i = r->leg.n_uses; i-- > 0;) {
+        struct use *u = &r->leg.uses[i];
+        if (!u->in_attempt)
+            continue;
+        struct call call;
+        call_init(&call, r, u);
+        if (u->inst->type->on_attempt_end)
+            u->inst->type->on_attempt_end(&call, &r->att.out);
+        u->in_attempt = false;
+    }
+}
+
+static void end_hooks(struct request *r, struct use *uses, size_t n, const struct outcome *out)
+{
+    cursor_reset(r);
+    for (size_t i = n; i-- > 0;) {
+        struct use *u = &uses[i];
+        if (!u->entered)
+            continue;
+        u->entered = false;
+        if (!u->inst->type->on_end)
+            continue;
+        struct call call;
+        call_init(&call, r, u);
+        u->inst->type->on_end(&call, out);
+    }
+    chain_body_fini(r, uses, n);
+}
+
+void chain_leg_end(struct request *r) { end_hooks(r, r->leg.uses, r->leg.n_uses, &r->leg.out); }
+void chain_request_end(struct request *r, const struct outcome *out) { end_hooks(r, r->uses, r->n_uses, out); }

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A client's connection: states, events and time. What it reads is client_read.c's, what it writes client_write.c's.
+ *
+ * While a request is under way and whole, nothing is read: a pipelined request stays in the socket. A FIN or a reset is
+ * still seen, by the event alone, and ends the exchange at once (POLICY.md, HTTP).
+ */
+#include "client.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "client_impl.h"
+#include "lib/check.h"
+#include "listener.h"
+
+enum { LINGER_NS = 1000000000 };
+
+static const bool client_edges[CLIENT_STATES][CLIENT_STATES] = {
+    [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
+    [CLIENT_HEAD] = {[CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
+    [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
+                     [CLIENT_CLOSED] = true},
+    [CLIENT_BUSY] = {[CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
+                     [CLIENT_CLOSED] = true},
+    [CLIENT_TUNNEL] = {[CLIENT_CLOSING] = true, [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
+    [CLIENT_CLOSING] = {[CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
+    [CLIENT_LINGER] = {[CLIENT_CLOSED] = true},
+};
+
+void client_set_state(struct client *c, enum client_state to)
+{
+    struct worker *w = c->s.worker;
+    check(client_edges[c->state][to]);
+    trace_step(&w->trace, worker_now(w), 'c', c->id, c->state, to);
+    c->state = (uint8_t)to;
+}
+
+static void client_bury(struct worker *w, struct grave *g)
+{
+    slab_free(&w->clients, container_of(g, struct client, grave));
+}
+
+/* The stream is closed or reset by the caller. */
+static void client_die(struct client *c)
+{
+    struct worker *w = c->s.worker;
+    client_set_state(c, CLIENT_CLOSED);
+    timer_fini(&w->timers, &c->timer);
+    inbox_clear(&c->in, &c->s);
+    list_remove(&c->link);
+    atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
+    metric_sub(&w->metrics, METRIC_client_connections, 1);
+    worker_bury(w, &c->grave, client_bury);
+}
+
+/* `reason`: why, for the request that is cut by it; an idle connection has none. */
+void client_close(struct client *c, enum reason reason)
+{
+    if (c->state == CLIENT_CLOSED)
+        return;
+    if (c->down.req)
+        request_abort(c->down.req, reason);      /* comes back through down.done */
+    if (c->state == CLIENT_CLOSED)
+        return;
+    stream_close(&c->s);
+    client_die(c);
+}
+
+/* Cuts the connection: the client must not take what it has for whole. */
+static void client_cut(struct client *c)
+{
+    if (c->x && c->x->until_close)
+        stream_reset(&c->s);
+    else
+        stream_close(&c->s);
+    client_die(c);
+}
+
+void client_arm(struct client *c, uint64_t ns)
+{
+    struct worker *w = c->s.worker;
+    timer_set(&w->timers, &c->timer, time_after(worker_now(w), ns));
+}
+
+void client_arm_state(struct client *c)
+{
+    const struct listen_conf *conf = c->listener->conf;
+    switch ((enum client_state)c->state) {
+    case CLIENT_IDLE:
+        client_arm(c, stream_backlog(&c->s) > 0 ? conf->body_timeout : conf->keepalive_timeout);
+        break;
+    case CLIENT_HEAD:
+        client_arm(c, conf->header_timeout);
+        break;
+    case CLIENT_BODY:
+    case CLIENT_BUSY:
+    case CLIENT_TUNNEL:
+        if (stream_backlog(&c->s) > 0 || (c->state == CLIENT_BODY && !c->paused && !c->x->ended))
+            client_arm(c, conf->body_timeout);
+        else
+            timer_clear(&c->timer);
+        break;
+    case CLIENT_CLOSING:
+        client_arm(c, conf->body_timeout);
+        break;
+    case CLIENT_LINGER:
+        client_arm(c, LINGER_NS);
+        break;
+    default:
+        unreachable();
+    }
+}
+
+static void client_timeout(struct timer *t, uint64_t now)
+{
+    (void)now;
+    struct client *c = container_of(t, struct client, timer);
+    switch ((enum client_state)c->state) {
+    case CLIENT_HEAD:
+        request_refuse(client_refused_request(c), REASON_client_timeout, STR("head_timeout"));
+        break;
+    case CLIENT_BODY:
+    case CLIENT_BUSY:
+    case CLIENT_TUNNEL:
+        if (stream_backlog(&c->s) > 0)
+            request_abort(c->down.req, REASON_client_slow);
+        else
+            request_abort(c->down.req, REASON_client_timeout);
+        break;
+    default:
+        client_close(c, REASON_client_timeout);
+    }
+}
+
+void client_finish(struct client *c)
+{
+    size_t backlog = stream_flush(&c->s);
+    bool unread = c->s.readable || c->in.rest || !c->x || !c->x->body_done;
+    if (c->s.failed) {
+        stream_close(&c->s);
+        client_die(c);
+    } else if (backlog > 0) {
+        client_set_state(c, CLIENT_CLOSING);
+        client_arm_state(c);
+    } else if (!unread) {
+        stream_close(&c->s);
+        client_die(c);
+    } else {
+        client_set_state(c, CLIENT_LINGER);
+        stream_finish(&c->s);
+        client_arm_state(c);
+        if (c->s.readable || c->in.rest)
+            stream_make_ready(&c->s);
+    }
+}
+
+/* The request is over (down.done). An outward call: whatever is next comes from the ready list or the caller's loop. */
+void client_done(struct down *d, enum reason reason)
+{
+    struct client *c = container_of(d, struct client, down);
+    struct client_exchange *x = c->x;
+    bool whole = x->ended;
+    (void)reason;
+    d->req = NULL;
+    c->paused = false;
+    if (!whole) {
+        client_cut(c);
+    } else if (x->close || !x->body_done || c->s.worker->draining || c->state == CLIENT_TUNNEL) {
+        client_finish(c);
+    }
+    c->x = NULL;                     /* it goes with the request */
+    if (c->state != CLIENT_BUSY)
+        return;
+    client_set_state(c, CLIENT_IDLE);
+    client_arm_state(c);
+    if (c->s.readable || c->in.rest || c->s.hangup)
+        stream_make_ready(&c->s);
+}
+
+/* Of a connection that has a request under way and is not read now: is the client still there? */
+static bool client_gone(struct client *c, unsigned what)
+{
+    if (c->s.hangup)
+        return !c->listener->conf->half_close_keep || c->state == CLIENT_TUNNEL;
+    return (what & STREAM_READ) && c->s.ops->broken(&c->s);
+}
+
+void client_event(struct stream *s, unsigned what)
+{
+    struct client *c = container_of(s, struct client, s);
+    if (what & STREAM_FAILED) {
+        client_close(c, REASON_client_gone);
+        return;
+    }
+    if (what & STREAM_WRITE) {
+        if (c->down.req && (what & STREAM_DRAINED))
+            request_drained(c->down.req);
+        if (c->state == CLIENT_CLOSING && stream_backlog(s) == 0) {
+            client_set_state(c, CLIENT_LINGER);
+            stream_finish(s);
+            client_arm_state(c);
+        } else if (timer_is_set(&c->timer) && !(what & STREAM_READ) && c->state >= CLIENT_BODY
+                   && c->state < CLIENT_CLOSING) {
+            client_arm_state(c);
+        }
+    }
+    switch ((enum client_state)c->state) {
+    case CLIENT_BUSY:
+        if (client_gone(c, what))
+            client_close(c, REASON_client_gone);
+        break;
+    case CLIENT_CLOSING:
+        if ((what & STREAM_READ) && s->ops->broken(s))
+            client_close(c, REASON_client_gone);
+        break;
+    case CLIENT_BODY:
+    case CLIENT_TUNNEL:
+        if (c->paused) {
+            if (client_gone(c, what))
+                client_close(c, REASON_client_gone);
+            break;
+        }
+        client_read(c);
+        break;
+    case CLIENT_CLOSED:
+        break;
+    default:
+        client_read(c);
+    }
+}
+
+struct client *client_new(struct worker *w, struct listener *l, const struct ip *peer)
+{
+    struct client *c = slab_zalloc(&w->clients);
+    c->down.ops = &client_ops;
+    c->listener = l;
+    c->peer = *peer;
+    forward_peer_init(&c->peer_text, peer);
+    c->id = ++w->connections;
+    c->state = CLIENT_IDLE;
+    c->fresh = true;
+    timer_init(&c->timer, client_timeout);
+    list_append(&w->all_clients, &c->link);
+    metric_add(&w->metrics, METRIC_client_connections_total, 1);
+    metric_add(&w->metrics, METRIC_client_connections, 1);
+    timer_set(&w->timers, &c->timer, time_after(worker_now(w), l->conf->header_timeout));
+    return c;
+}
+
+void client_accept(struct worker *w, struct listener *l, int fd, const struct ip *peer)
+{
+    struct client *c = client_new(w, l, peer);
+    stream_open_tcp(&c->s, w, fd, false, client_event);
+}
+
+void client_drain(struct client *c)
+{
+    if (c->state == CLIENT_IDLE && !c->s.readable && !c->in.rest)
+        client_close(c, REASON_draining);
+}

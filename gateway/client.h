@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "exchange.h"
+#include "forward.h"
+#include "inbox.h"
+#include "lib/ip.h"
+#include "stream.h"
+#include "timers.h"
+#include "worker.h"
+
+/*
+ * One client's HTTP/1.1 connection: the `struct down` of one request at a time. Pipelined requests wait, unread, until the
+ * one before is answered. From the worker's slab; dies through its graveyard. Small, for most of them are idle: what an
+ * exchange needs lives in the request's arena. The owning worker only.
+ */
+struct listener;
+
+enum client_state {
+    CLIENT_IDLE,         /* between requests, or before the first */
+    CLIENT_HEAD,         /* a head is coming in pieces */
+    CLIENT_BODY,         /* a request is under way and its body is still coming */
+    CLIENT_BUSY,         /* a request is under way and is whole */
+    CLIENT_TUNNEL,
+    CLIENT_CLOSING,      /* the last answer is not taken yet; then it closes */
+    CLIENT_LINGER,       /* our side is shut down; what still comes is dropped, so that no reset destroys the answer */
+    CLIENT_CLOSED,
+    CLIENT_STATES
+};
+
+struct client {
+    struct down down;
+    struct stream s;
+    struct timer timer;
+    struct list link;                /* in worker->all_clients */
+    struct grave grave;
+    struct inbox in;
+    struct listener *listener;
+    struct client_exchange *x;       /* of the request under way; in its arena */
+    uint64_t id;
+    struct ip peer;
+    struct forward_peer peer_text;
+    uint8_t state;                   /* enum client_state */
+    bool paused;                     /* nobody wants the request's body now */
+    bool fresh;                      /* no request yet */
+};
+
+/* Takes the connected socket over. */
+void client_accept(struct worker *, struct listener *, int fd, const struct ip *peer);
+/* For streams made elsewhere (tests/sim): a client whose stream is opened by `open`. */
+struct client *client_new(struct worker *, struct listener *, const struct ip *peer);
+void client_event(struct stream *, unsigned what);
+void client_close(struct client *, enum reason);
+/* No further request: idle ones close at once, others after their answer. */
+void client_drain(struct client *);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_IMPL_H
+#define CLIENT_IMPL_H
+
+#include "client.h"
+#include "http/chunked.h"
+#include "http/parse.h"
+
+/* Shared between client.c, client_read.c and client_write.c, and by nobody else. */
+
+struct client_exchange {
+    enum body_kind body;             /* of the request */
+    uint64_t left;                   /* of BODY_LENGTH */
+    struct chunked chunked;
+    uint8_t minor;                   /* the client's HTTP/1.minor */
+    bool in_trailers;
+    bool body_done;
+    bool keep_alive;                 /* what the client wants */
+    bool head_request;
+    bool close;                      /* the answer says, or means, that we close */
+    bool head_put, chunked_out, no_body, until_close;
+    bool ended;                      /* the answer is whole */
+};
+
+extern const struct down_ops client_ops;
+
+void client_set_state(struct client *, enum client_state);
+void client_arm(struct client *, uint64_t ns);
+void client_arm_state(struct client *);          /* the deadline that fits the state */
+void client_read(struct client *);
+void client_done(struct down *, enum reason);
+struct request *client_refused_request(struct client *);     /* for a head that is refused: request_refuse() it */
+void client_finish(struct client *);             /* no more requests: flush, then close or linger */
+
+#endif

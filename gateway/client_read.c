@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What comes from a client: heads, bodies, tunnelled bytes. A head that breaks a rule is answered and the connection closed;
+ * nothing of it, or behind it, is looked at again.
+ */
+#include <string.h>
+
+#include "client_impl.h"
+#include "core.h"
+#include "h1_write.h"
+#include "lib/check.h"
+#include "listener.h"
+
+enum { READ_BUDGET = 512 * 1024 };       /* bytes a callback: then others get their turn */
+
+static enum reason reason_of_fault(enum http_fault fault)
+{
+    switch (http_fault_status(fault)) {
+    case 414: return REASON_target_too_long;
+    case 417: return REASON_expectation;
+    case 431: return REASON_head_too_large;
+    case 501: return REASON_not_implemented;
+    case 505: return REASON_version;
+    default:  return REASON_bad_request;
+    }
+}
+
+static struct request *exchange_new(struct client *c)
+{
+    struct request *r = request_new(c->s.worker, &c->down, c->listener->conf, &c->peer, &c->peer_text,
+                                    c->id);
+    c->x = arena_zalloc(&r->arena, sizeof *c->x);
+    c->down.req = r;
+    c->fresh = false;
+    c->paused = false;
+    return r;
+}
+
+struct request *client_refused_request(struct client *c)
+{
+    struct request *r = exchange_new(c);
+    c->x->minor = 1;
+    c->x->body = BODY_UNTIL_CLOSE;       /* whatever comes is not understood: never body_done */
+    client_set_state(c, CLIENT_BODY);
+    c->paused = true;
+    timer_clear(&c->timer);
+    return r;
+}
+
+static void refuse(struct client *c, enum http_fault fault)
+{
+    request_refuse(client_refused_request(c), reason_of_fault(fault), str_c(http_fault_name(fault)));
+}
+
+/* The protocol that the client asks to change to: the codec's to know, for the field is dropped on the way. */
+static struct str upgrade_of(const struct http_parser *p, const struct http_head *head)
+{
+    return p->upgrade ? http_head_get_id(head, HEADER_UPGRADE) : (struct str){NULL, 0};
+}
+
+static void begin(struct client *c, const struct http_parser *p, const char *at)
+{
+    struct request *r = exchange_new(c);
+    struct client_exchange *x = c->x;
+    char *copy = arena_alloc(&r->arena, p->head_len);
+    struct http_head head;
+    memcpy(copy, at, p->head_len);
+    http_parser_head(p, copy, &r->arena, &head);
+
+    x->body = p->body;
+    x->left = p->body == BODY_LENGTH ? p->content_length : 0;
+    x->minor = p->minor;
+    x->keep_alive = p->keep_alive;
+    x->head_request = str_eq(head.method, STR("HEAD"));
+    x->body_done = p->body == BODY_NONE || (p->body == BODY_LENGTH && x->left == 0);
+    chunked_init(&x->chunked);
+    client_set_state(c, x->body_done ? CLIENT_BUSY : CLIENT_BODY);
+    c->paused = !x->body_done;           /* until somebody wants it */
+    timer_clear(&c->timer);
+
+    struct request_start start = {
+        .head = &head,
+        .host = p->host_len ? str_of(copy + p->host_at, p->host_len) : (struct str){NULL, 0},
+        .target = p->path_len ? str_of(copy + p->path_at, p->path_len) : STR("/"),
+        .body = {x->body_done ? FRAME_NONE : p->body == BODY_LENGTH ? FRAME_LENGTH : FRAME_UNKNOWN, x->left},
+        .upgrade = upgrade_of(p, &head),
+        .expect_continue = p->expect_continue && !x->body_done,
+        .te_trailers = p->te_trailers,
+        .absolute = p->absolute,
+    };
+    request_begin(r, &start);
+}
+
+static size_t read_head(struct client *c, struct str bytes)
+{
+    struct http_parser fresh, *p;
+    size_t len;
+    switch (inbox_parse(&c->in, PARSE_REQUEST, bytes, &fresh, &p)) {
+    case PARSE_MORE:
+        if (c->state == CLIENT_IDLE) {
+            client_set_state(c, CLIENT_HEAD);
+            if (!c->fresh)               /* a new connection's time runs from its beginning */
+                client_arm_state(c);
+        }
+        return 0;
+    case PARSE_BAD:
+        refuse(c, p->fault);
+        return 0;
+    case PARSE_OK:
+        break;
+    }
+    len = p->head_len;
+    begin(c, p, bytes.at);
+    return len;
+}
+
+static void body_end(struct client *c)
+{
+    c->x->body_done = true;
+    if (c->state == CLIENT_BODY)
+        client_set_state(c, CLIENT_BUSY);
+    client_arm_state(c);
+}
+
+static void broken_body(struct client *c, enum http_fault fault)
+{
+    struct request *r = c->down.req;
+    c->paused = true;
+    r->fault = http_fault_name(fault);
+    request_abort(r, REASON_bad_request);
+}
+
+static void give(struct client *c, struct str data, bool last)
+{
+    if (last)
+        body_end(c);
+    request_data(c->down.req, (struct slice){(const uint8_t *)data.at, data.len, last});
+}
+
+static size_t read_trailers(struct client *c, struct str bytes)
+{
+    struct request *r = c->down.req;
+    struct http_parser fresh, *p;
+    switch (inbox_parse(&c->in, PARSE_TRAILERS, bytes, &fresh, &p)) {
+    case PARSE_MORE:
+        return 0;
+    case PARSE_BAD:
+        broken_body(c, p->fault);
+        return 0;
+    case PARSE_OK:
+        break;
+    }
+    size_t len = p->head_len;
+    if (p->n > 0) {
+        char *copy = arena_alloc(&r->arena, len);
+        struct http_head *trailers = arena_alloc(&r->arena, sizeof *trailers);
+        memcpy(copy, bytes.at, len);
+        http_parser_head(p, copy, &r->arena, trailers);
+        h1_filter_trailers(trailers);
+        request_trailers(r, trailers);
+    }
+    give(c, str_of("", 0), true);
+    return len;
+}
+
+static size_t read_chunked(struct client *c, struct str bytes)
+{
+    size_t used = 0;
+    struct str data;
+    switch (chunked_decode(&c->x->chunked, bytes.at, bytes.len, &used, &data)) {
+    case CHUNKED_DATA:
+        give(c, data, false);
+        return used;
+    case CHUNKED_LAST:
+        c->x->in_trailers = true;
+        return used;
+    case CHUNKED_BAD:
+        broken_body(c, c->x->chunked.fault);
+        return 0;
+    case CHUNKED_MORE:
+        break;
+    }
+    return used;
+}
+
+static size_t read_body(struct client *c, struct str bytes)
+{
+    struct client_exchange *x = c->x;
+    if (c->paused)
+        return 0;
+    if (c->state == CLIENT_TUNNEL) {
+        give(c, bytes, false);
+        return bytes.len;
+    }
+    if (x->body == BODY_CHUNKED)
+        return x->in_trailers ? read_trailers(c, bytes) : read_chunked(c, bytes);
+    size_t n = bytes.len < x->left ? bytes.len : (size_t)x->left;
+    x->left -= n;
+    give(c, str_of(bytes.at, n), x->left == 0);
+    return n;
+}
+
+/* Uses up what it can; stops when the state says that nothing is read. */
+static void consume(struct client *c, struct str bytes)
+{
+    size_t used = 0;
+    while (used < bytes.len) {
+        struct str rest = str_of(bytes.at + used, bytes.len - used);
+        size_t n = 0;
+        switch ((enum client_state)c->state) {
+        case CLIENT_IDLE:
+        case CLIENT_HEAD:
+            n = read_head(c, rest);
+            break;
+        case CLIENT_BODY:
+        case CLIENT_TUNNEL:
+            n = read_body(c, rest);
+            break;
+        case CLIENT_LINGER:
+            n = rest.len;
+            break;
+        default:
+            break;
+        }
+        if (c->state == CLIENT_CLOSED)
+            return;
+        if (n == 0)
+            break;
+        used += n;
+    }
+    inbox_keep(&c->in, &c->s, bytes, used);
+}
+
+static void at_eof(struct client *c, enum io io)
+{
+    if (c->state == CLIENT_TUNNEL && io == IO_EOF)
+        request_fin(c->down.req);
+    else
+        client_close(c, REASON_client_gone);
+}
+
+static bool wants_more(const struct client *c)
+{
+    switch ((enum client_state)c->state) {
+    case CLIENT_IDLE:
+    case CLIENT_HEAD:
+    case CLIENT_LINGER:
+        return true;
+    case CLIENT_BODY:
+    case CLIENT_TUNNEL:
+        return !c->paused;
+    default:
+        return false;
+    }
+}
+
+static void batch_end(struct client *c)
+{
+    if (c->state != CLIENT_CLOSED && c->down.req)
+        request_batch_end(c->down.req);
+}
+
+void client_read(struct client *c)
+{
+    size_t budget = READ_BUDGET;
+    if (c->in.rest && !c->in.rest->parsing && wants_more(c)) {
+        consume(c, inbox_bytes(&c->in));
+        batch_end(c);
+    }
+    while (c->s.readable && wants_more(c)) {
+        struct str bytes;
+        enum io io = inbox_read(&c->in, &c->s, &bytes);
+        if (io == IO_AGAIN)
+            return;
+        if (io != IO_OK) {
+            at_eof(c, io);
+            return;
+        }
+        if (c->state == CLIENT_BODY)
+            client_arm_state(c);
+        consume(c, bytes);
+        batch_end(c);
+        if (bytes.len >= budget) {
+            stream_make_ready(&c->s);
+            return;
+        }
+        budget -= bytes.len;
+    }
+    if (c->s.hangup && (c->state == CLIENT_BUSY || c->paused) && !c->listener->conf->half_close_keep)
+        client_close(c, REASON_client_gone);
+}

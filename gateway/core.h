@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_H
+#define CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "conf/snapshot.h"
+#include "exchange.h"
+#include "filter.h"
+#include "lib/arena.h"
+#include "lib/buf.h"
+#include "lib/list.h"
+#include "reply.h"
+#include "request.h"
+#include "route.h"
+#include "timers.h"
+#include "worker.h"
+
+/*
+ * A request as the core sees it: request.c, attempt.c, chain*.c, body.c and the API that filters use. Nobody else includes
+ * this: codecs go through exchange.h, filters through request.h. The owning worker only.
+ */
+
+enum step {
+    STEP_HEAD,       /* being made */
+    STEP_ROUTE,
+    STEP_BODY,       /* collecting the body for a filter */
+    STEP_FILTER,     /* request scope's on_request */
+    STEP_LEG,        /* the upstream's on_request */
+    STEP_ATTEMPT,    /* on_attempt */
+    STEP_PICK,       /* balance, on_endpoint, connect */
+    STEP_SEND,       /* the request goes up; no final head yet */
+    STEP_RECV,       /* on_head passed; the answer comes down */
+    STEP_REPLY,      /* an answer made here goes down */
+    STEP_TUNNEL,
+    STEP_DONE,
+    STEP_COUNT
+};
+
+/* A filter's part in one scope. */
+struct use {
+    const struct instance *inst;
+    void *state, *attempt_state;
+    struct held *req_held, *resp_held;       /* what HOLD keeps; NULL: never held */
+    bool entered;                            /* of its scope: the end hook is owed */
+    bool in_attempt;                         /* entered the attempt: on_attempt_end is owed */
+};
+
+struct attempt {
+    struct request *req;
+    struct up *up;                           /* NULL: none yet, or given back */
+    struct endpoint *endpoint;               /* NULL: none picked */
+    struct outcome out;
+    const char *fault;                       /* the cause in a word, for the log */
+    bool active;                             /* entered: its end is owed */
+    bool connected;
+    size_t addresses_tried;
+    bool ended;                              /* the answer was read to its end */
+    bool reuse;                              /* the connection may be pooled when both sides are whole */
+    bool upgraded;
+    uint8_t interims;
+};
+
+struct leg {
+    const struct upstream_conf *conf;
+    struct upstream *upstream;
+    struct use *uses;
+    size_t n_uses;
+    bool active;
+    uint64_t tried;                          /* endpoints not to be picked again */
+    struct outcome out;
+};
+
+/* Where a hook that waits goes on. */
+struct cursor {
+    size_t at;                               /* index of the filter */
+    bool waiting;
+    enum why why;
+    uint64_t generation;                     /* of the wake-up that is awaited */
+};
+
+struct request {
+    struct down *down;                       /* NULL once done */
+    struct worker *worker;
+    struct view *view;
+    const struct listen_conf *listen;
+    struct arena arena;
+    struct grave grave;
+    enum step step;
+    struct cursor cursor;
+    uint64_t deadline;                       /* ns; TIME_NEVER: none. Whatever is awaited is awaited no longer */
+    struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
+
+    struct http_head head;
+    struct str target, path, query, host, id;
+    struct ip peer, client;
+    const struct forward_peer *peer_text;    /* the connection's */
+    struct route_hit hit;
+    struct str *attributes;                  /* NULL: none set */
+    struct str authority;                    /* as it came, with its port; {NULL, 0}: none (HTTP/1.0) */
+    struct str upgrade;                      /* the protocol asked for */
+    struct str forward;                      /* forward.h: ready lines to go up */
+    bool expect_continue, te_trailers, absolute, has_host;
+    bool head_method;                        /* HEAD */
+    bool committed, responding;              /* responding: the final head was given to the down */
+    bool down_paused;
+    bool up_paused;
+    bool over;                               /* ended: nothing is called any more */
+    bool resizes_request;                    /* some filter entered changes the length of the request's body */
+    bool client_fin, upstream_fin;           /* of a tunnel */
+    bool replayed;                           /* the one free repeat after a stale connection */
+    bool continued;                          /* 100 was sent by us */
+
+    struct use *uses;                        /* listener's, then route's */
+    size_t n_uses;
+    struct list leases[SCOPE_COUNT];
+    struct leg leg;
+    struct attempt att;
+    unsigned n_attempts;
+    uint32_t wake_slot;                      /* + 1; 0: none */
+
+    /* the request's body */
+    struct body_frame body;
+    struct http_head *trailers;
+    uint64_t body_in;                        /* bytes from the client */
+    uint64_t body_up;                        /* bytes that passed the hooks */
+    bool body_whole;                         /* the last slice came */
+    bool body_passed;                        /* ... and passed the hooks */
+    bool body_sent;                          /* ... and was given to the present up */
+    struct buf collected;                    /* for a filter that needs the body: the hooks have not seen it */
+    struct buf kept;                         /* what went up, for another attempt */
+    size_t keep_max, collect_max, hold_max;
+    bool kept_all;                           /* `kept` is everything that went up */
+
+    /* the response */
+    struct http_head *resp;                  /* NULL: none yet */
+    struct http_head *resp_trailers;
+    struct body_frame resp_body;
+    bool resp_held;                          /* on_head or on_response holds it */
+    struct buf resp_kept;                    /* body bytes behind a held head */
+    bool resp_whole;                         /* and there are no more */
+    bool down_ended;                         /* the down was told that the answer is whole */
+    uint64_t body_out;
+    struct reply reply;
+
+    enum reason reason;
+    const char *fault;
+    uint64_t arrived, first_byte, connection, wall;
+    int status;                              /* what the client got; 0: nothing */
+};
+
+/* request.c: steps, and the ways out */
+void request_set_step(struct request *, enum step);
+void request_run(struct request *);                          /* steps until it must wait, or is over */
+/* Answers with the reason's status if nothing is committed, else cuts. The request is over, or replying, after it. */
+void request_fail(struct request *, enum reason, enum ended_by, const char *fault);
+void request_end(struct request *, enum reason, enum ended_by);      /* the one way out */
+void request_wait(struct request *);                         /* parks it till the deadline at the latest */
+/* A wake-up of the given kind for a hook that waits; nothing happens when none does. */
+void request_resume(struct request *, enum why);
+void request_forward(struct request *);                      /* r->forward, after the filters' edits */
+void request_continue(struct request *);                     /* says 100 to a client that waits for it */
+struct str request_cookie(const struct request *, struct str name);
+bool request_safe_to_repeat(const struct request *);         /* an idempotent method, or an Idempotency-Key */
+void request_log(struct request *);
+
+/* respond.c: the answer on its way down */
+void respond_reply(struct request *);                        /* sends r->reply through the hooks; the request ends */
+void respond_head(struct request *);                         /* r->resp through on_response; from the cursor on */
+void respond_data(struct request *, struct str);
+void respond_finish(struct request *);                       /* no more body comes */
+void respond_hold(struct request *, const struct filter *);  /* the head waits for more of the body */
+void respond_check_end(struct request *);                    /* ends the request if the answer went down whole */
+void head_persist(struct request *, struct http_head *);     /* it outlives the bytes that it came in */
+void reply_head(struct request *);                           /* reply.c: r->resp and its frame from r->reply */
+
+/* attempt.c */
+void attempt_enter(struct request *);
+bool attempt_pick(struct request *);                         /* picks and connects; false: it failed, and says so */
+void attempt_finish(struct request *, enum ended_by, enum reason);   /* on_attempt_end, leases, up given back */
+void attempt_judge(struct request *);                        /* on_head, from the cursor on, and what follows from it */
+void leg_enter(struct request *, const struct upstream_conf *);
+void leg_end(struct request *, enum ended_by, enum reason);
+
+/* body.c: the request's body on its way up */
+void body_pause(struct request *);
+void body_resume(struct request *);
+void body_begin(struct request *);                           /* an attempt is connected: what is kept goes up, then the rest */
+void body_to_up(struct request *, struct slice);             /* the sink behind the hooks */
+bool body_repeatable(const struct request *);
+void body_fini(struct request *);
+struct str body_flatten(struct request *, const struct buf *);
+
+/* chain.c */
+enum chain { CHAIN_NEXT, CHAIN_PARKED, CHAIN_REPLY, CHAIN_FAIL, CHAIN_BODY, CHAIN_HOLD, CHAIN_RETRY, CHAIN_FAILOVER };
+struct use *chain_uses_new(struct request *, const struct chain_conf *, const struct chain_conf *, size_t *n);
+enum chain chain_request(struct request *);                  /* from the cursor on; CHAIN_FAIL: r->reason */
+enum chain chain_leg(struct request *);
+enum chain chain_attempt(struct request *);
+bool chain_endpoint(struct request *, size_t endpoint);      /* false: not this one */
+enum chain chain_head(struct request *, struct call *);      /* call: the last hook's, for what it asks */
+enum chain chain_response(struct request *);
+void chain_trailers(struct request *);
+void chain_attempt_end(struct request *);
+void chain_leg_end(struct request *);
+void chain_request_end(struct request *, const struct outcome *);
+void call_init(struct call *, struct request *, struct use *);
+/* The k-th filter that an answer meets on its way down: the leg's last first; NULL: no more. */
+struct use *chain_down_use(struct request *, size_t k);
+struct use *chain_up_use(struct request *, size_t k);
+
+/* chain_body.c */
+void chain_body_up(struct request *, struct slice);          /* through on_request_body to body_to_up() */
+void chain_body_down(struct request *, struct slice);        /* through on_response_body to respond_sink() */
+void chain_body_fini(struct request *, struct use *, size_t n);
+void respond_sink(struct request *, struct slice);
+
+/* lease.c */
+void leases_return(struct request *, enum scope);
+void wake_release(struct request *);
+void wake_forget(struct request *);                          /* handles given out so far wake nobody */
+
+#endif

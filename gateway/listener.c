@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Accepting. A bounded number of connections a turn, so that a flood of new ones does not starve those that are open; over
+ * the cap a connection is answered 503 and closed at once. Without file descriptors it pauses instead of spinning.
+ *
+ * The event is level-triggered: what is left is reported again. So a turn takes as many as the last one found, twice as
+ * many if there were more, and does not ask the kernel once more only to hear that there is nothing left.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "client.h"
+#include "lib/check.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "worker.h"
+
+enum { ACCEPT_BUDGET = 64, BACKLOG = 4096, PAUSE_NS = 100000000 };
+
+static const char over_cap[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+    "Content-Length: 130\r\nRetry-After: 1\r\nretry-after-ms: 1000\r\nConnection: close\r\n\r\n"
+    "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+    "\"detail\":\"too many connections are open\",\"reason\":\"connections\"}\n";
+
+/* A socket file that nobody listens on any more may go; anything else in its place may not. */
+static int clear_stale_unix(const struct listen_conf *conf, struct err *err)
+{
+    struct stat st;
+    const char *path = conf->address.un.sun_path;
+    if (stat(path, &st) != 0)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
+        return err_set(err, "listen %s: the file exists and is no socket", conf->at.at);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool alive = fd >= 0 && connect(fd, &conf->address.sa, conf->address.len) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (alive)
+        return err_set(err, "listen %s: another process listens there", conf->at.at);
+    return unlink(path) == 0 ? 0 : err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
+}
+
+int listener_socket(const struct listen_conf *conf, bool first, int *out, struct err *err)
+{
+    const struct address *a = &conf->address;
+    int one = 1, family = a->sa.sa_family;
+    if (family == AF_UNIX && first && clear_stale_unix(conf, err) != 0)
+        return -1;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
+    if (family != AF_UNIX) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+            goto fail;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);     /* inherited by what is accepted */
+    }
+    if (family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
+    if (bind(fd, &a->sa, a->len) != 0 || listen(fd, BACKLOG) != 0)
+        goto fail;
+    *out = fd;
+    return 0;
+fail:
+    err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
+    close(fd);
+    return -1;
+}
+
+static void listener_again(struct timer *t, uint64_t now)
+{
+    (void)now;
+    listener_start(container_of(t, struct listener, pause));
+}
+
+static void listener_pause(struct listener *l)
+{
+    if (!l->event)
+        return;
+    event_free(l->event);
+    l->event = NULL;
+}
+
+static void refuse(int fd)
+{
+    if (send(fd, over_cap, sizeof over_cap - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+/* false: nothing more to be had now. */
+static bool accept_one(struct listener *l)
+{
+    static struct log_limit limit;
+    struct worker *w = l->worker;
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ECONNABORTED || errno == EINTR)
+            return true;
+        if (errno != EAGAIN) {
+            log_limited(&limit, LOG_ERROR, "listener", "accept on %s: %s", l->conf->at.at, strerror(errno));
+            metric_add(&w->metrics, METRIC_accept_errors_total, 1);
+            listener_pause(l);
+            timer_set(&w->timers, &l->pause, time_after(worker_now(w), PAUSE_NS));
+        }
+        return false;
+    }
+    if (atomic_fetch_add_explicit(w->open_connections, 1, memory_order_relaxed) >= w->max_connections) {
+        atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
+        metric_add(&w->metrics, METRIC_client_connections_refused_total, 1);
+        refuse(fd);
+        return true;
+    }
+    struct ip ip = ip_of_sockaddr((struct sockaddr *)&peer);
+    client_accept(w, l, fd, &ip);
+    return true;
+}
+
+static void listener_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct listener *l = arg;
+    unsigned taken = 0;
+    bool more = true;
+    while (taken < l->batch && (more = accept_one(l)))
+        taken++;
+    if (!more)
+        l->batch = taken > 0 ? taken : 1;
+    else if (l->batch < ACCEPT_BUDGET)
+        l->batch *= 2;
+}
+
+struct listener *listener_new(struct worker *w, const struct listen_conf *conf, int fd)
+{
+    struct listener *l = mem_zalloc(sizeof *l);
+    l->worker = w;
+    l->conf = conf;
+    l->fd = fd;
+    l->batch = 1;
+    timer_init(&l->pause, listener_again);
+    list_append(&w->listeners, &l->link);
+    return l;
+}
+
+void listener_start(struct listener *l)
+{
+    if (l->event || l->fd < 0)
+        return;
+    l->event = event_new(l->worker->base, l->fd, EV_READ | EV_PERSIST, listener_event, l);
+    check(l->event && event_add(l->event, NULL) == 0);
+}
+
+void listener_stop(struct listener *l)
+{
+    if (l->fd < 0)
+        return;
+    for (int i = 0; i < BACKLOG && accept_one(l); i++) {
+    }
+    listener_pause(l);
+    timer_fini(&l->worker->timers, &l->pause);
+    close(l->fd);
+    l->fd = -1;
+}
+
+void listener_free(struct listener *l)
+{
+    listener_pause(l);
+    timer_fini(&l->worker->timers, &l->pause);
+    if (l->fd >= 0)
+        close(l->fd);
+    list_remove(&l->link);
+    mem_free(l);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LISTENER_H
+#define LISTENER_H
+
+#include <stdbool.h>
+#include "conf/snapshot.h"
+#include "lib/err.h"
+#include "lib/list.h"
+#include "timers.h"
+
+/*
+ * A worker's listening socket. Every worker has one of its own for an address (SO_REUSEPORT), so that the kernel spreads
+ * connections and nobody shares a queue; a unix socket is one for all, and each worker takes from it.
+ */
+struct worker;
+struct event;
+
+struct listener {
+    struct worker *worker;
+    const struct listen_conf *conf;
+    struct list link;                /* in worker->listeners */
+    int fd;                          /* owned; -1: closed, or a simulation's */
+    struct event *event;             /* NULL while nothing is accepted */
+    unsigned batch;                  /* connections to take in a turn */
+    struct timer pause;              /* for want of file descriptors */
+};
+
+/* A bound, listening socket; the first of an address is made with `first` set (it clears a stale unix socket away).
+ * Control thread. */
+int listener_socket(const struct listen_conf *, bool first, int *fd, struct err *) must_check;
+
+/* Takes `fd` over; accepts nothing before listener_start(). */
+struct listener *listener_new(struct worker *, const struct listen_conf *, int fd);
+void listener_start(struct listener *);
+/* Takes what stands in the queue, then closes the socket. The listener itself stays as long as its clients. */
+void listener_stop(struct listener *);
+void listener_free(struct listener *);
+
+#endif

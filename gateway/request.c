@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a request: a head is there, a route is found, filters are asked, an upstream is entered, an answer goes
+ * down; and every way in which that can end early.
+ *
+ * A step does its part and says whether the next may follow at once. A parked request is moved on by whoever it waits for:
+ * a timer, a wake-up, a connection, the client's body. request_end() is the only way out, and runs once.
+ */
+#include "core.h"
+
+#include <string.h>
+#include "access_log.h"
+#include "forward.h"
+#include "http/uri.h"
+#include "lib/check.h"
+#include "view.h"
+
+enum progress { MORE, PARKED };
+
+static const uint16_t step_edges[STEP_COUNT] = {
+#define TO(step) (uint16_t)(1u << STEP_##step)
+    [STEP_HEAD] = TO(ROUTE) | TO(REPLY) | TO(DONE),
+    [STEP_ROUTE] = TO(FILTER) | TO(REPLY) | TO(DONE),
+    [STEP_BODY] = TO(FILTER) | TO(LEG) | TO(REPLY) | TO(DONE),
+    [STEP_FILTER] = TO(BODY) | TO(LEG) | TO(REPLY) | TO(DONE),
+    [STEP_LEG] = TO(BODY) | TO(ATTEMPT) | TO(REPLY) | TO(DONE),
+    [STEP_ATTEMPT] = TO(PICK) | TO(LEG) | TO(REPLY) | TO(DONE),
+    [STEP_PICK] = TO(SEND) | TO(ATTEMPT) | TO(LEG) | TO(RECV) | TO(REPLY) | TO(DONE),
+    [STEP_SEND] = TO(PICK) | TO(RECV) | TO(ATTEMPT) | TO(LEG) | TO(REPLY) | TO(DONE),
+    [STEP_RECV] = TO(TUNNEL) | TO(REPLY) | TO(DONE),
+    [STEP_REPLY] = TO(DONE),
+    [STEP_TUNNEL] = TO(DONE),
+    [STEP_DONE] = 0,
+#undef TO
+};
+
+void request_set_step(struct request *r, enum step to)
+{
+    if (r->step == to)
+        return;
+    check(step_edges[r->step] >> to & 1);
+    trace_step(&r->worker->trace, worker_now(r->worker), 'r', r->connection, r->step, to);
+    r->step = to;
+}
+
+/* ---- waiting ---- */
+
+static void wait_over(struct timer *t, uint64_t now)
+{
+    struct request *r = container_of(t, struct request, wait);
+    if (now >= r->deadline)
+        request_fail(r, REASON_total_timeout, BY_DEADLINE, NULL);
+    else if (r->cursor.waiting || r->resp_held)
+        request_resume(r, WHY_TIMER);
+    else
+        request_run(r);              /* the pause before another attempt is over */
+    worker_flush(r->worker);
+}
+
+void request_wait(struct request *r)
+{
+    if (!timer_is_set(&r->wait) && r->deadline != TIME_NEVER)
+        timer_set(&r->worker->timers, &r->wait, r->deadline);
+}
+
+void request_resume(struct request *r, enum why why)
+{
+    bool held = r->resp_held;
+    if (!r->cursor.waiting && !held)
+        return;
+    r->cursor.waiting = false;
+    r->cursor.why = why;
+    wake_forget(r);
+    timer_clear(&r->wait);
+    if (r->step == STEP_FILTER || r->step == STEP_LEG || r->step == STEP_ATTEMPT)
+        request_run(r);
+    else if (r->step == STEP_SEND || r->step == STEP_PICK)
+        attempt_judge(r);
+    else
+        respond_head(r);
+}
+
+/* ---- steps ---- */
+
+static enum progress chain_result(struct request *r, enum chain next)
+{
+    switch (next) {
+    case CHAIN_BODY:
+        request_set_step(r, STEP_BODY);
+        request_wait(r);
+        request_continue(r);
+        body_resume(r);
+        return PARKED;
+    case CHAIN_REPLY:
+        attempt_finish(r, BY_US, r->reply.reason);
+        respond_reply(r);
+        return PARKED;
+    case CHAIN_FAIL:
+        request_fail(r, r->reason, BY_US, NULL);
+        return PARKED;
+    case CHAIN_NEXT:
+        return MORE;
+    default:
+        return PARKED;
+    }
+}
+
+static enum progress step_route(struct request *r)
+{
+    const struct route_conf *route;
+    route_find(r->view->snap->router, r->host, r->head.method, r->path, &r->head, &r->hit);
+    route = r->hit.route;
+    if (!route) {
+        request_fail(r, r->hit.other_method ? REASON_method_not_allowed : REASON_no_route, BY_US, NULL);
+        return PARKED;
+    }
+    r->deadline = time_after(r->arrived, route->total_timeout);
+    if (route->max_body && r->body.kind == FRAME_LENGTH && r->body.length > route->max_body) {
+        request_fail(r, REASON_body_too_large, BY_US, NULL);
+        return PARKED;
+    }
+    r->uses = chain_uses_new(r, &r->listen->filters, &route->filters, &r->n_uses);
+    r->keep_max = route->filters.keep_body > r->listen->filters.keep_body ? route->filters.keep_body
+                                                                           : r->listen->filters.keep_body;
+    r->resizes_request = r->listen->filters.resizes_request_body || route->filters.resizes_request_body;
+    request_set_step(r, STEP_FILTER);
+    return MORE;
+}
+
+/* The route answers by itself. */
+static void reply_of_route(struct request *r)
+{
+    const struct route_conf *route = r->hit.route;
+    struct reply *reply = &r->reply;
+    reply->status = (int)route->respond.status;
+    reply->reason = REASON_replied;
+    reply->body = route->respond.body;
+    for (size_t i = 0; i < route->respond.headers.n; i++) {
+        const struct pair *p = &route->respond.headers.v[i];
+        reply_header(r, reply, p->key, p->value);
+    }
+}
+
+/* What is sent: the normalised path, or what the route rewrites it to, and the query as it came. */
+static void target_make(struct request *r)
+{
+    struct str path = route_rewrite(&r->hit, r->path, &r->arena);
+    if (path.at == r->target.at && path.len + (r->query.at ? r->query.len + 1 : 0) == r->target.len)
+        return;
+    r->target = r->query.at ? arena_printf(&r->arena, STR_FMT "?" STR_FMT, STR_ARG(path), STR_ARG(r->query)) : path;
+}
+
+static enum progress step_filter(struct request *r)
+{
+    enum progress next = chain_result(r, r->n_uses ? chain_request(r) : CHAIN_NEXT);
+    if (next != MORE)
+        return next;
+    if (!r->hit.route->upstream) {
+        reply_of_route(r);
+        respond_reply(r);
+        return PARKED;
+    }
+    target_make(r);
+    leg_enter(r, r->hit.route->upstream);
+    request_set_step(r, STEP_LEG);
+    return MORE;
+}
+
+static enum progress step_leg(struct request *r)
+{
+    enum progress next = chain_result(r, r->leg.n_uses ? chain_leg(r) : CHAIN_NEXT);
+    if (next != MORE)
+        return next;
+    r->resizes_request |= r->leg.conf->filters.resizes_request_body;
+    request_set_step(r, STEP_ATTEMPT);
+    return MORE;
+}
+
+static enum progress step_attempt(struct request *r)
+{
+    attempt_enter(r);
+    enum progress next = chain_result(r, r->leg.n_uses ? chain_attempt(r) : CHAIN_NEXT);
+    if (next == MORE)
+        request_set_step(r, STEP_PICK);
+    return next;
+}
+
+static enum progress step_pick(struct request *r)
+{
+    timer_clear(&r->wait);           /* from here on the endpoint's timer keeps the deadline */
+    attempt_pick(r);
+    return PARKED;
+}
+
+void request_run(struct request *r)
+{
+    enum progress next = MORE;
+    while (next == MORE && !r->over) {
+        switch (r->step) {
+        case STEP_ROUTE:
+            next = step_route(r);
+            break;
+        case STEP_FILTER:
+            next = step_filter(r);
+            break;
+        case STEP_LEG:
+            next = step_leg(r);
+            break;
+        case STEP_ATTEMPT:
+            next = step_attempt(r);
+            break;
+        case STEP_PICK:
+            next = step_pick(r);
+            break;
+        default:
+            return;                  /* whoever it waits for moves it on */
+        }
+    }
+}
+
+/* ---- beginning ---- */
+
+struct request *request_new(struct worker *w, struct down *d, const struct listen_conf *listen, const struct ip *peer,
+                            const struct forward_peer *peer_text, uint64_t connection)
+{
+    struct arena arena;
+    arena_init(&arena, &w->arena_blocks);
+    struct request *r = arena_zalloc(&arena, sizeof *r);
+    r->arena = arena;
+    r->worker = w;
+    r->view = w->view;
+    view_use(r->view);
+    r->down = d;
+    r->down_paused = true;
+    r->kept_all = true;
+    r->listen = listen;
+    r->peer = r->client = *peer;
+    r->peer_text = peer_text;
+    r->connection = connection;
+    r->arrived = worker_now(w);
+    r->deadline = TIME_NEVER;
+    timer_init(&r->wait, wait_over);
+    for (int i = 0; i < SCOPE_COUNT; i++)
+        list_init(&r->leases[i]);
+    metric_add(&w->metrics, METRIC_requests_in_flight, 1);
+    return r;
+}
+
+void request_begin(struct request *r, const struct request_start *start)
+{
+    const struct snapshot *snap = r->view->snap;
+    unsigned port;
+    r->head = *start->head;
+    r->authority = start->host;
+    r->target = start->target;
+    r->body = start->body;
+    r->body_whole = start->body.kind == FRAME_NONE;
+    r->upgrade = start->upgrade;
+    r->expect_continue = start->expect_continue;
+    r->te_trailers = start->te_trailers;
+    r->absolute = start->absolute;
+    r->has_host = !start->absolute && start->host.at;
+    r->head_method = str_eq(r->head.method, STR("HEAD"));
+    r->host = STR("");
+    if (r->authority.at && !uri_split_authority(r->authority, &r->host, &port))
+        r->host = r->authority;
+    if (snap->trusted_proxies.n > 0)
+        forward_client_ip(&r->head, &r->peer, &snap->trusted_proxies, &r->client);
+    if (uri_normalise(&r->arena, start->target, &r->path, &r->query) == URI_BAD) {
+        request_refuse(r, REASON_bad_path, (struct str){NULL, 0});
+        return;
+    }
+    http_head_drop_hop_by_hop(&r->head);
+    request_set_step(r, STEP_ROUTE);
+    request_run(r);
+}
+
+void request_refuse(struct request *r, enum reason reason, struct str fault)
+{
+    request_fail(r, reason, BY_CLIENT, fault.at);
+}
+
+/* ---- ends ---- */
+
+void request_fail(struct request *r, enum reason reason, enum ended_by by, const char *fault)
+{
+    if (r->over)
+        return;
+    if (fault)
+        r->fault = fault;
+    attempt_finish(r, by, reason);
+    if (r->responding || r->step == STEP_REPLY || reason_status(reason) == 0) {
+        request_end(r, reason, by);
+        return;
+    }
+    timer_clear(&r->wait);
+    reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
+    respond_reply(r);
+}
+
+void request_abort(struct request *r, enum reason reason)
+{
+    request_fail(r, reason, BY_CLIENT, NULL);
+}
+
+static void request_bury(struct worker *w, struct grave *g)
+{
+    (void)w;
+    struct request *r = container_of(g, struct request, grave);
+    struct arena arena = r->arena;
+    arena_fini(&arena);
+}
+
+void request_end(struct request *r, enum reason reason, enum ended_by by)
+{
+    struct worker *w = r->worker;
+    check(!r->over);
+    r->reason = reason;
+    if (r->step == STEP_TUNNEL)
+        metric_sub(&w->metrics, METRIC_tunnels, 1);
+    leg_end(r, by, reason);
+    struct outcome out = r->leg.out;
+    out.by = by;
+    out.reason = reason;
+    out.committed = r->committed;
+    out.started = r->arrived;
+    out.ended = worker_now(w);
+    leases_return(r, SCOPE_REQUEST);
+    chain_request_end(r, &out);
+    timer_fini(&w->timers, &r->wait);
+    wake_release(r);
+    body_fini(r);
+    request_set_step(r, STEP_DONE);
+    r->over = true;
+    request_log(r);
+    metric_sub(&w->metrics, METRIC_requests_in_flight, 1);
+    r->down->ops->done(r->down, reason);
+    r->down = NULL;
+    view_drop(r->view);
+    worker_bury(w, &r->grave, request_bury);
+}
+
+void request_fin(struct request *r)
+{
+    r->client_fin = true;
+    if (r->upstream_fin) {
+        r->down->ops->end(r->down, NULL);
+        request_end(r, REASON_none, BY_CLIENT);
+    } else {
+        r->att.up->ops->fin(r->att.up);
+    }
+}
+
+void attempt_fin(struct attempt *a)
+{
+    struct request *r = a->req;
+    r->upstream_fin = true;
+    if (r->client_fin) {
+        r->down->ops->end(r->down, NULL);
+        request_end(r, REASON_none, BY_UPSTREAM);
+    } else {
+        r->down->ops->fin(r->down);
+    }
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What filters may see and change of a request (request.h), and what the core tells the log of it. */
+#include <string.h>
+
+#include "access_log.h"
+#include "core.h"
+#include "forward.h"
+#include "lib/check.h"
+#include "upstream.h"
+#include "view.h"
+
+struct str request_method(const struct request *r) { return r->head.method; }
+struct str request_path(const struct request *r) { return r->path; }
+struct str request_query(const struct request *r) { return r->query; }
+struct str request_host(const struct request *r) { return r->host; }
+struct str request_id(const struct request *r) { return r->id; }
+const struct ip *request_client(const struct request *r) { return &r->client; }
+const struct ip *request_peer(const struct request *r) { return &r->peer; }
+uint64_t request_arrived(const struct request *r) { return r->arrived; }
+uint64_t request_deadline(const struct request *r) { return r->deadline; }
+unsigned request_attempts(const struct request *r) { return r->n_attempts; }
+bool request_committed(const struct request *r) { return r->committed; }
+struct arena *request_arena(struct request *r) { return &r->arena; }
+struct http_head *request_head(struct request *r) { return &r->head; }
+struct http_head *response_head(struct request *r) { return r->resp; }
+struct http_head *response_trailers(struct request *r) { return r->resp_trailers; }
+int response_status(const struct request *r) { return r->resp ? r->resp->status : 0; }
+void request_set_id(struct request *r, struct str id) { r->id = arena_copy(&r->arena, id); }
+
+struct str request_route(const struct request *r)
+{
+    return r->hit.route ? r->hit.route->name : (struct str){NULL, 0};
+}
+
+struct str request_param(const struct request *r, struct str name)
+{
+    for (unsigned i = 0; i < r->hit.n_params; i++) {
+        if (str_eq(r->hit.params[i].name, name))
+            return r->hit.params[i].value;
+    }
+    return (struct str){NULL, 0};
+}
+
+struct str response_held(struct request *r, bool *whole)
+{
+    *whole = r->resp_whole;
+    return body_flatten(r, &r->resp_kept);
+}
+
+struct str request_body_seen(struct request *r, bool *whole)
+{
+    *whole = r->body_whole;
+    return body_flatten(r, &r->collected);
+}
+
+struct str request_attribute(const struct request *r, unsigned index)
+{
+    check(index < r->view->snap->attributes.n);
+    return r->attributes ? r->attributes[index] : (struct str){NULL, 0};
+}
+
+void request_set_attribute(struct request *r, unsigned index, struct str value)
+{
+    size_t n = r->view->snap->attributes.n;
+    check(index < n);
+    if (!r->attributes)
+        r->attributes = arena_zalloc(&r->arena, n * sizeof *r->attributes);
+    r->attributes[index] = arena_copy(&r->arena, value);
+}
+
+/* The value of a cookie (RFC 6265 4.2.1): "name=value" pairs behind semicolons. */
+struct str request_cookie(const struct request *r, struct str name)
+{
+    struct str rest = http_head_get(&r->head, STR("cookie"));
+    while (rest.len > 0) {
+        const char *end = memchr(rest.at, ';', rest.len);
+        size_t len = end ? (size_t)(end - rest.at) : rest.len;
+        struct str pair = str_trim(str_of(rest.at, len));
+        rest = end ? str_of(end + 1, rest.len - len - 1) : str_of("", 0);
+        if (pair.len > name.len && pair.at[name.len] == '=' && !memcmp(pair.at, name.at, name.len))
+            return str_of(pair.at + name.len + 1, pair.len - name.len - 1);
+    }
+    return (struct str){NULL, 0};
+}
+
+/* RFC 9110 9.2.2, and draft-ietf-httpapi-idempotency-key-header. */
+bool request_safe_to_repeat(const struct request *r)
+{
+    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < array_len(idempotent); i++) {
+        if (str_eq(r->head.method, str_c(idempotent[i])))
+            return true;
+    }
+    return http_head_get_id(&r->head, HEADER_IDEMPOTENCY_KEY).at != NULL;
+}
+
+void request_forward(struct request *r)
+{
+    struct forward_args args = {
+        .peer = r->peer_text,
+        .trusted = forward_trusts(&r->view->snap->trusted_proxies, &r->peer),
+        .tls = false,
+        .host = r->authority,
+    };
+    r->forward = forward_request(&r->head, &r->arena, &args);
+}
+
+/* The client waits for a 100 that the upstream cannot, or has not been asked to, give. */
+void request_continue(struct request *r)
+{
+    static const struct http_head head = {.status = 100, .minor = 1, .reason = {"Continue", 8}};
+    if (!r->expect_continue || r->continued || r->body_in > 0)
+        return;
+    r->continued = true;
+    http_head_remove_id(&r->head, HEADER_EXPECT);
+    r->down->ops->interim(r->down, &head);
+    r->down->ops->flush(r->down);
+}
+
+void request_log(struct request *r)
+{
+    struct worker *w = r->worker;
+    uint64_t now = worker_now(w), duration = now > r->arrived ? now - r->arrived : 0;
+    metrics_request(&w->metrics, r->reason, r->status, duration);
+    if (r->body_in)
+        metric_add(&w->metrics, METRIC_request_body_bytes_total, r->body_in);
+    if (r->body_out)
+        metric_add(&w->metrics, METRIC_response_body_bytes_total, r->body_out);
+    if (!w->log)
+        return;
+    struct access_record record = {
+        .wall = clock_wall(w->clock) - duration,
+        .duration = duration,
+        .first_byte = r->first_byte ? r->first_byte - r->arrived : 0,
+        .bytes_in = r->body_in,
+        .bytes_out = r->body_out,
+        .connection = r->connection,
+        .client = r->client,
+        .status = (uint16_t)r->status,
+        .attempts = (uint16_t)r->n_attempts,
+        .reason = r->reason,
+        .id = r->id,
+        .method = r->head.method,
+        .target = r->head.target,
+        .host = r->authority,
+        .route = request_route(r),
+        .endpoint = r->att.endpoint ? r->att.endpoint->conf->url : (struct str){NULL, 0},
+        .fault = str_c(r->fault),
+        .minor = r->head.minor,
+        .tunnel = r->att.upgraded,
+    };
+    access_log_put(w->log, &record);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answer on its way down: through on_response and on_response_body, then to the client. The same for what came from
+ * upstream and for what was made here.
+ *
+ * A head is given to the client when the last filter agreed. Until then it may be held with the body behind it, waited on,
+ * or replaced; after that the request is committed, and a failure can only cut the connection.
+ */
+#include "core.h"
+
+#include <string.h>
+#include "lib/check.h"
+
+/* The head's bytes may be the scratch buffer's: copies what is used of them. */
+void head_persist(struct request *r, struct http_head *h)
+{
+    const struct http_field *last = h->n ? &h->fields[h->n - 1] : NULL;
+    size_t len = last ? last->at + last->line_len : h->reason.at ? (size_t)(h->reason.at + h->reason.len - h->base) : 0;
+    if (!h->base || len == 0)
+        return;
+    char *copy = arena_alloc(&r->arena, len);
+    memcpy(copy, h->base, len);
+    if (h->reason.at)
+        h->reason.at = copy + (h->reason.at - h->base);
+    h->base = copy;
+}
+
+void respond_hold(struct request *r, const struct filter *type)
+{
+    struct worker *w = r->worker;
+    if (!r->resp_held) {
+        r->resp_held = true;
+        head_persist(r, r->resp);
+        if (type->hold_time)
+            wait_until(&(struct call){.req = r}, time_after(worker_now(w), type->hold_time));
+    }
+    r->hold_max = type->hold_max;
+}
+
+/* The hook that holds, or waits, is asked again. */
+static void ask_again(struct request *r)
+{
+    if (r->step == STEP_SEND)
+        attempt_judge(r);
+    else
+        respond_head(r);
+}
+
+void respond_data(struct request *r, struct str data)
+{
+    if (!r->resp_held && !r->cursor.waiting) {
+        chain_body_down(r, (struct slice){(const uint8_t *)data.at, data.len, false});
+        return;
+    }
+    buf_append(&r->resp_kept, &r->worker->buf_blocks, data.at, data.len);
+    if (r->cursor.waiting)
+        return;                      /* an upstream that was paused had this in flight */
+    r->cursor.why = r->resp_kept.len >= r->hold_max ? WHY_TIMER : WHY_FIRST;
+    ask_again(r);
+}
+
+void respond_sink(struct request *r, struct slice s)
+{
+    if (s.len > 0) {
+        r->body_out += s.len;
+        r->down->ops->data(r->down, str_of((const char *)s.at, s.len));
+    }
+    if (s.last && !r->down_ended) {
+        r->down_ended = true;
+        r->down->ops->end(r->down, r->resp_trailers);
+    }
+}
+
+void respond_check_end(struct request *r)
+{
+    if (r->over || !r->down_ended)
+        return;
+    if (r->step == STEP_REPLY)
+        request_end(r, r->reply.reason, BY_US);
+    else
+        request_end(r, REASON_none, BY_UPSTREAM);
+}
+
+static void pass_end(struct request *r)
+{
+    if (r->resp_trailers)
+        chain_trailers(r);
+    chain_body_down(r, (struct slice){(const uint8_t *)"", 0, true});
+    if (r->over)
+        return;
+    if (!r->down_ended && r->step != STEP_REPLY)
+        attempt_finish(r, BY_UPSTREAM, REASON_none);         /* a filter holds the end: the endpoint is free */
+    respond_check_end(r);
+}
+
+void respond_finish(struct request *r)
+{
+    r->resp_whole = true;
+    if (r->responding)
+        pass_end(r);
+    else if (r->resp_held && !r->cursor.waiting)
+        ask_again(r);
+}
+
+/* What was kept behind a held head. */
+static void pass_kept(struct request *r)
+{
+    struct worker *w = r->worker;
+    while (r->resp_kept.len > 0 && !r->over) {
+        struct iovec v;
+        buf_peek(&r->resp_kept, &v, 1);
+        chain_body_down(r, (struct slice){v.iov_base, v.iov_len, false});
+        worker_flush(w);
+        if (!r->over)
+            buf_consume(&r->resp_kept, &w->buf_blocks, v.iov_len);
+    }
+}
+
+static bool resizes(const struct request *r)
+{
+    return r->listen->filters.resizes_body || (r->hit.route && r->hit.route->filters.resizes_body)
+           || (r->leg.active && r->leg.conf->filters.resizes_body);
+}
+
+static void send_head(struct request *r)
+{
+    struct body_frame frame = r->resp_body;
+    r->resp_held = false;
+    r->responding = r->committed = true;
+    r->status = r->resp->status;
+    r->first_byte = worker_now(r->worker);
+    r->deadline = TIME_NEVER;        /* from now on only idle time counts */
+    timer_clear(&r->wait);
+    if (frame.kind == FRAME_LENGTH && resizes(r)) {
+        http_head_remove_id(r->resp, HEADER_CONTENT_LENGTH);
+        frame.kind = FRAME_UNKNOWN;
+    }
+    r->down->ops->head(r->down, r->resp, frame);
+}
+
+static void send_rest(struct request *r)
+{
+    if (r->att.active && r->att.upgraded) {
+        request_set_step(r, STEP_TUNNEL);
+        metric_add(&r->worker->metrics, METRIC_tunnels, 1);
+        r->down->ops->tunnel(r->down);
+        r->down_paused = false;
+        return;
+    }
+    if (r->step == STEP_REPLY) {
+        if (r->reply.body.len > 0)
+            chain_body_down(r, (struct slice){(const uint8_t *)r->reply.body.at, r->reply.body.len, false});
+        if (!r->over)
+            pass_end(r);
+        return;
+    }
+    pass_kept(r);
+    if (!r->over && r->resp_whole)
+        pass_end(r);
+    else if (!r->over && r->att.up)
+        r->att.up->ops->resume(r->att.up);
+}
+
+/* The reply stands in for the answer at hand, from the cursor's filter on. */
+static void replace(struct request *r, bool failed)
+{
+    if (failed && r->step == STEP_REPLY)
+        return;                      /* a reply goes out, even if a filter does not like it */
+    enum reason reason = failed ? r->reason : r->reply.reason;
+    if (failed)
+        reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
+    struct cursor cursor = r->cursor;
+    attempt_finish(r, BY_US, reason);
+    r->cursor = cursor;
+    request_set_step(r, STEP_REPLY);
+    reply_head(r);
+}
+
+void respond_head(struct request *r)
+{
+    for (;;) {
+        enum chain next = r->n_uses + r->leg.n_uses ? chain_response(r) : CHAIN_NEXT;
+        switch (next) {
+        case CHAIN_NEXT:
+            send_head(r);
+            send_rest(r);
+            return;
+        case CHAIN_PARKED:
+            head_persist(r, r->resp);
+            if (r->att.up)
+                r->att.up->ops->pause(r->att.up);
+            return;
+        case CHAIN_HOLD:
+            if (r->step != STEP_REPLY && !r->resp_whole && r->cursor.why != WHY_TIMER) {
+                respond_hold(r, chain_down_use(r, r->cursor.at)->inst->type);
+                return;
+            }
+            r->cursor.at++;          /* it was asked for the last time */
+            r->cursor.why = WHY_FIRST;
+            break;
+        case CHAIN_REPLY:
+        case CHAIN_FAIL:
+            if (next == CHAIN_FAIL && reason_status(r->reason) == 0) {
+                request_end(r, r->reason, BY_US);
+                return;
+            }
+            replace(r, next == CHAIN_FAIL);
+            break;
+        default:                     /* it is too late for another attempt: the answer goes on */
+            r->cursor.at++;
+        }
+    }
+}
+
+void respond_reply(struct request *r)
+{
+    request_set_step(r, STEP_REPLY);
+    r->cursor = (struct cursor){0};
+    r->resp_held = r->resp_whole = false;
+    buf_clear(&r->resp_kept, &r->worker->buf_blocks);
+    reply_head(r);
+    respond_head(r);
+}

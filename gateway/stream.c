@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Byte streams: the part that all kinds share, and tcp.
+ *
+ * An event is registered once for its socket's life, edge-triggered and in both directions, so that keep-alive traffic
+ * needs no epoll_ctl. EPOLLOUT is reported with every edge; it means something only while a connect or a backlog waits.
+ *
+ * Invariants:
+ *   - bytes leave in the order of stream_put(): while `out` holds some, later ones go behind them;
+ *   - the gather belongs to one stream at a time and is empty between callbacks;
+ *   - a closed stream gets no callback: stream_close() takes the event out of libevent's queues too.
+ */
+#include "stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "lib/check.h"
+#include "worker.h"
+
+static void out_append(struct stream *s, const void *at, size_t len)
+{
+    buf_append(&s->out, &s->worker->buf_blocks, at, len);
+    metric_add(&s->worker->metrics, METRIC_buffered_bytes, len);
+}
+
+static void out_consume(struct stream *s, size_t len)
+{
+    buf_consume(&s->out, &s->worker->buf_blocks, len);
+    metric_sub(&s->worker->metrics, METRIC_buffered_bytes, len);
+}
+
+static void out_clear(struct stream *s)
+{
+    metric_sub(&s->worker->metrics, METRIC_buffered_bytes, s->out.len);
+    buf_clear(&s->out, &s->worker->buf_blocks);
+}
+
+void stream_make_ready(struct stream *s)
+{
+    if (s->open && list_empty(&s->ready))
+        list_append(&s->worker->ready, &s->ready);
+}
+
+static void stream_fail(struct stream *s)
+{
+    s->failed = true;
+    out_clear(s);
+    stream_make_ready(s);
+}
+
+static void shutdown_if_done(struct stream *s)
+{
+    if (s->fin && s->out.len == 0 && !s->connecting && !s->failed) {
+        s->fin = false;
+        s->ops->shutdown(s);
+    }
+}
+
+/* What the socket does not take of `v` from byte `done` on is kept. */
+static void keep_rest(struct stream *s, const struct iovec *v, int n, size_t done)
+{
+    for (int i = 0; i < n; i++) {
+        if (done >= v[i].iov_len) {
+            done -= v[i].iov_len;
+            continue;
+        }
+        out_append(s, (const char *)v[i].iov_base + done, v[i].iov_len - done);
+        done = 0;
+    }
+}
+
+void worker_flush(struct worker *w)
+{
+    struct gather *g = &w->gather;
+    struct stream *s = g->owner;
+    if (!s)
+        return;
+
+    size_t done = 0;
+    g->owner = NULL;
+    if (s->open && !s->failed) {
+        enum io io = s->connecting ? IO_AGAIN : s->ops->writev(s, g->v, g->n, &done);
+        if (io == IO_ERR)
+            stream_fail(s);
+        else
+            keep_rest(s, g->v, g->n, done);
+        shutdown_if_done(s);
+    }
+    g->n = 0;
+    g->small_used = 0;
+}
+
+/* Makes the gather this stream's, with room for one more run. */
+static struct gather *gather_for(struct stream *s)
+{
+    struct gather *g = &s->worker->gather;
+    if (g->owner != s || g->n == GATHER_MAX) {
+        worker_flush(s->worker);
+        g->owner = s;
+    }
+    return g;
+}
+
+void stream_put(struct stream *s, const void *at, size_t len)
+{
+    if (len == 0 || s->failed || !s->open)
+        return;
+    if (s->out.len > 0) {
+        out_append(s, at, len);
+        return;
+    }
+    struct gather *g = gather_for(s);
+    if (s->out.len > 0) {            /* making room wrote this stream's own bytes, and not all were taken */
+        g->owner = NULL;
+        out_append(s, at, len);
+        return;
+    }
+    if (g->n > 0 && (const char *)g->v[g->n - 1].iov_base + g->v[g->n - 1].iov_len == at) {
+        g->v[g->n - 1].iov_len += len;
+        return;
+    }
+    g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
+}
+
+void stream_put_copy(struct stream *s, const void *at, size_t len)
+{
+    struct gather *g = &s->worker->gather;
+    check(len <= GATHER_SMALL);
+    if (s->out.len == 0 && (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX))
+        worker_flush(s->worker);     /* before the copy: a flush empties the small bytes */
+    if (s->out.len > 0) {
+        stream_put(s, at, len);
+        return;
+    }
+    char *copy = g->small + g->small_used;
+    memcpy(copy, at, len);
+    g->small_used += len;
+    stream_put(s, copy, len);
+}
+
+size_t stream_flush(struct stream *s)
+{
+    if (s->worker->gather.owner == s)
+        worker_flush(s->worker);
+    return s->out.len;
+}
+
+size_t stream_backlog(const struct stream *s) { return s->out.len; }
+
+void stream_finish(struct stream *s)
+{
+    s->fin = true;
+    if (s->worker->gather.owner == s)
+        worker_flush(s->worker);
+    else
+        shutdown_if_done(s);
+}
+
+static void stream_drop(struct stream *s, bool reset)
+{
+    if (!s->open)
+        return;
+    if (s->worker->gather.owner == s)
+        worker_flush(s->worker);
+    s->open = false;
+    list_remove(&s->ready);
+    out_clear(s);
+    s->ops->close(s, reset);
+}
+
+void stream_close(struct stream *s) { stream_drop(s, false); }
+void stream_reset(struct stream *s) { stream_drop(s, true); }
+
+enum io stream_read(struct stream *s, void *at, size_t cap, size_t *n)
+{
+    worker_flush(s->worker);
+    enum io io = s->ops->read(s, at, cap, n);
+    if (io == IO_AGAIN || io == IO_EOF || io == IO_ERR || (*n < cap && !s->hangup))
+        s->readable = false;
+    return io;
+}
+
+/* Writes what waits; true when the backlog fell to the low mark by it. */
+static bool out_drain(struct stream *s)
+{
+    size_t before = s->out.len;
+    while (s->out.len > 0) {
+        struct iovec v[16];
+        size_t done = 0;
+        int n = buf_peek(&s->out, v, 16);
+        enum io io = s->ops->writev(s, v, n, &done);
+        if (io == IO_ERR) {
+            stream_fail(s);
+            return false;
+        }
+        out_consume(s, done);
+        if (io == IO_AGAIN)
+            break;
+    }
+    shutdown_if_done(s);
+    return before > s->out.len && s->out.len <= STREAM_LOW;
+}
+
+void stream_deliver(struct stream *s, unsigned what)
+{
+    struct worker *w = s->worker;
+    if (!s->open)
+        return;
+    if (what & (STREAM_READ | STREAM_CLOSED))
+        s->readable = true;
+    if (what & STREAM_CLOSED)
+        s->hangup = true;
+    if ((what & STREAM_WRITE) && s->connecting) {
+        s->connecting = false;
+        if (s->ops->broken(s))
+            stream_fail(s);
+    }
+    if ((what & STREAM_WRITE) && s->out.len > 0 && out_drain(s))
+        what |= STREAM_DRAINED;
+    if (s->failed)
+        what |= STREAM_FAILED;
+    s->on_event(s, what);
+    worker_flush(w);
+}
+
+void stream_init(struct stream *s, const struct stream_ops *ops, struct worker *w,
+                 void (*on_event)(struct stream *, unsigned what))
+{
+    memset(s, 0, sizeof *s);
+    s->ops = ops;
+    s->worker = w;
+    s->on_event = on_event;
+    s->open = true;
+    s->fd = -1;
+    list_init(&s->ready);
+}
+
+/* ---- tcp and unix sockets ---- */
+
+static enum io io_of_errno(void) { return errno == EAGAIN || errno == EINTR ? IO_AGAIN : IO_ERR; }
+
+static enum io tcp_read(struct stream *s, void *at, size_t cap, size_t *n)
+{
+    ssize_t got = recv(s->fd, at, cap, 0);
+    *n = got > 0 ? (size_t)got : 0;
+    if (got > 0)
+        return IO_OK;
+    return got == 0 ? IO_EOF : io_of_errno();
+}
+
+static enum io tcp_writev(struct stream *s, const struct iovec *v, int n, size_t *done)
+{
+    size_t want = 0;
+    for (int i = 0; i < n; i++)
+        want += v[i].iov_len;
+    ssize_t put = writev(s->fd, v, n);
+    *done = put > 0 ? (size_t)put : 0;
+    if (put < 0)
+        return io_of_errno();
+    return *done == want ? IO_OK : IO_AGAIN;
+}
+
+static bool tcp_broken(struct stream *s)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    return getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0;
+}
+
+static void tcp_shutdown(struct stream *s) { shutdown(s->fd, SHUT_WR); }
+
+static void tcp_close(struct stream *s, bool reset)
+{
+    event_del(&s->ev);
+    if (reset) {
+        struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+    close(s->fd);
+    s->fd = -1;
+}
+
+static const struct stream_ops tcp_ops = {
+    .read = tcp_read, .writev = tcp_writev, .broken = tcp_broken, .shutdown = tcp_shutdown, .close = tcp_close,
+};
+
+static void tcp_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    stream_deliver(arg, (what & EV_READ ? STREAM_READ : 0u) | (what & EV_WRITE ? STREAM_WRITE : 0u)
+                        | (what & EV_CLOSED ? STREAM_CLOSED : 0u));
+}
+
+void stream_open_tcp(struct stream *s, struct worker *w, int fd, bool connecting,
+                     void (*on_event)(struct stream *, unsigned what))
+{
+    stream_init(s, &tcp_ops, w, on_event);
+    s->fd = fd;
+    s->connecting = connecting;
+    check(event_assign(&s->ev, w->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, tcp_event, s) == 0);
+    check(event_add(&s->ev, NULL) == 0);
+}

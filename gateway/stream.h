@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STREAM_H
+#define STREAM_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "lib/buf.h"
+#include "lib/list.h"
+
+/*
+ * A byte stream in both directions behind a vtable: tcp (also unix sockets), mem (tests/sim), later tls. The owning
+ * worker only.
+ *
+ * Reading. An event latches `readable`; it is edge-triggered, so whoever stops reading before IO_AGAIN leaves the latch set
+ * and reads again without an event (stream_make_ready). A short read means drained, unless the peer's FIN was seen.
+ *
+ * Writing. stream_put() only notes where the bytes are; the worker's gather hands them to one writev at the end of the
+ * callback, or when another stream writes. What the socket does not take is copied to `out` and goes when it is writable.
+ * Bytes put by reference must stay until the callback ends: true for the scratch buffer, arenas and constants.
+ *
+ * Errors of writing are not returned: the stream is marked `failed` and its owner called from the ready list, so that no
+ * caller loses the ground under its feet.
+ */
+struct worker;
+struct stream;
+
+enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR };
+
+enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, STREAM_AGAIN = 16, STREAM_DRAINED = 32 };
+
+struct stream_ops {
+    enum io (*read)(struct stream *, void *at, size_t cap, size_t *n);
+    enum io (*writev)(struct stream *, const struct iovec *, int n, size_t *done);
+    bool (*broken)(struct stream *);            /* has it failed, as far as can be told without taking bytes out? */
+    void (*shutdown)(struct stream *);          /* no more bytes from us */
+    void (*close)(struct stream *, bool reset); /* at once; unregisters; reset: the peer is told that it was cut */
+};
+
+struct stream {
+    const struct stream_ops *ops;
+    struct worker *worker;
+    void (*on_event)(struct stream *, unsigned what);       /* STREAM_* */
+    struct buf out;                  /* bytes not yet taken */
+    struct list ready;               /* in worker->ready while it has work left over */
+    int fd;
+    bool readable;                   /* there may be something to read */
+    bool hangup;                     /* the peer's FIN was seen: read to IO_EOF */
+    bool connecting;                 /* nothing is written before it is connected */
+    bool failed;                     /* writing failed: nothing is written any more */
+    bool fin;                        /* shut down when `out` is empty */
+    bool open;
+    struct event ev;                 /* of tcp */
+    void *mem;                       /* of mem: its other end */
+};
+
+#define STREAM_HIGH (64 * 1024)      /* bytes in `out` above which the source is paused */
+#define STREAM_LOW  (16 * 1024)      /* ... and below which it goes on */
+
+/* Takes the connected (or, with `connecting`, connecting) socket over and registers it for its life. */
+void stream_open_tcp(struct stream *, struct worker *, int fd, bool connecting,
+                     void (*on_event)(struct stream *, unsigned what));
+/* What `stream_open_tcp` sets, for other kinds. */
+void stream_init(struct stream *, const struct stream_ops *, struct worker *,
+                 void (*on_event)(struct stream *, unsigned what));
+
+/* Keeps to the short-read rule and the latch. IO_OK: *n > 0. Whatever is gathered is flushed first: `at` may be the
+ * scratch buffer that it points into. */
+enum io stream_read(struct stream *, void *at, size_t cap, size_t *n);
+
+void stream_put(struct stream *, const void *at, size_t len);
+void stream_put_copy(struct stream *, const void *at, size_t len);     /* for bytes on the stack; small ones */
+/* Writes what is gathered for it; returns the bytes that are still to go. */
+size_t stream_flush(struct stream *);
+size_t stream_backlog(const struct stream *);       /* without what is gathered */
+void stream_finish(struct stream *);                /* FIN behind all that was put */
+void stream_close(struct stream *);                 /* at once; drops what is not written; legal twice */
+void stream_reset(struct stream *);                 /* the same, and the peer sees an error, not an end */
+/* Calls on_event(STREAM_AGAIN) later in this turn. */
+void stream_make_ready(struct stream *);
+
+/* For the kinds: an event has come. */
+void stream_deliver(struct stream *, unsigned what);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP/1.1 towards an endpoint: states, events and time of a connection. What it reads is up_h1_read.c's, what it writes
+ * up_h1_write.c's.
+ *
+ * Nothing is said inward from an outward call: a write that fails marks the stream, and the failure is reported
+ * from the ready list. An answer may come before the request is whole, or although writing it failed: so a broken
+ * write first reads what the endpoint has said.
+ */
+#include "up_h1.h"
+
+#include "core.h"
+#include "lib/check.h"
+#include "up_h1_impl.h"
+#include "upstream.h"
+
+static const bool upconn_edges[UPCONN_STATES][UPCONN_STATES] = {
+    [UPCONN_CONNECTING] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
+    [UPCONN_BUSY] = {[UPCONN_TUNNEL] = true, [UPCONN_IDLE] = true, [UPCONN_CLOSED] = true},
+    [UPCONN_TUNNEL] = {[UPCONN_CLOSED] = true},
+    [UPCONN_IDLE] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
+};
+
+void upconn_set_state(struct upconn *c, enum upconn_state to)
+{
+    struct worker *w = c->s.worker;
+    check(upconn_edges[c->state][to]);
+    trace_step(&w->trace, worker_now(w), 'u', c->id, c->state, to);
+    c->state = to;
+}
+
+static void upconn_bury(struct worker *w, struct grave *g)
+{
+    slab_free(&w->upconns, container_of(g, struct upconn, grave));
+}
+
+void upconn_close(struct upconn *c)
+{
+    struct worker *w = c->s.worker;
+    upconn_set_state(c, UPCONN_CLOSED);
+    timer_fini(&w->timers, &c->timer);
+    inbox_clear(&c->in, &c->s);
+    stream_close(&c->s);
+    metric_sub(&w->metrics, METRIC_upstream_connections, 1);
+    worker_bury(w, &c->grave, upconn_bury);
+}
+
+void upconn_fail(struct upconn *c, enum reason reason, const char *fault)
+{
+    struct attempt *att = c->up.att;
+    check(att != NULL);
+    attempt_fail(att, reason, fault);    /* gives the connection back, which closes it */
+}
+
+uint64_t upconn_idle_limit(const struct upconn *c)
+{
+    const struct upstream_conf *conf = c->endpoint->upstream->conf;
+    return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : conf->idle_timeout;
+}
+
+void upconn_arm(struct upconn *c, uint64_t ns)
+{
+    struct worker *w = c->s.worker;
+    uint64_t when = time_after(worker_now(w), ns);
+    if (c->up.att && c->up.att->req->deadline < when)
+        when = c->up.att->req->deadline;
+    timer_set(&w->timers, &c->timer, when);
+}
+
+/* The deadline that fits what is awaited now. Bytes that still go up, or come down, count as life. */
+void upconn_arm_exchange(struct upconn *c)
+{
+    if (c->state == UPCONN_TUNNEL || c->recv != RECV_HEAD)
+        upconn_arm(c, upconn_idle_limit(c));
+    else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue)
+        upconn_arm(c, c->endpoint->upstream->conf->first_byte_timeout);
+    else
+        upconn_arm(c, c->endpoint->upstream->conf->idle_timeout);
+}
+
+static void upconn_timeout(struct timer *t, uint64_t now)
+{
+    (void)now;
+    struct upconn *c = container_of(t, struct upconn, timer);
+    switch (c->state) {
+    case UPCONN_CONNECTING:
+        upconn_fail(c, REASON_connect_timeout, "connect_timeout");
+        break;
+    case UPCONN_BUSY:
+        if (c->recv == RECV_HEAD && c->sent_whole)
+            upconn_fail(c, REASON_first_byte_timeout, "first_byte_timeout");
+        else if (c->recv == RECV_HEAD && c->await_continue)
+            upconn_fail(c, REASON_first_byte_timeout, "continue_timeout");
+        else
+            upconn_fail(c, REASON_idle_timeout, "idle_timeout");
+        break;
+    case UPCONN_TUNNEL:
+        upconn_fail(c, REASON_idle_timeout, "tunnel_idle");
+        break;
+    case UPCONN_IDLE:
+        endpoint_unpool(c->endpoint, c);
+        upconn_close(c);
+        break;
+    default:
+        unreachable();
+    }
+}
+
+static void upconn_connect_event(struct upconn *c)
+{
+    if (c->s.failed) {
+        upconn_fail(c, REASON_connect_failed, "connect_failed");
+        return;
+    }
+    if (c->s.connecting)
+        return;
+    upconn_set_state(c, UPCONN_BUSY);
+    attempt_connected(c->up.att);
+}
+
+static void upconn_event(struct stream *s, unsigned what)
+{
+    struct upconn *c = container_of(s, struct upconn, s);
+    uint64_t x = c->exchange;
+    if (c->state == UPCONN_IDLE) {
+        if (what & ~(unsigned)STREAM_WRITE) {        /* nobody asked for anything: closed, or not to be trusted */
+            endpoint_unpool(c->endpoint, c);
+            upconn_close(c);
+        }
+        return;
+    }
+    if (c->state == UPCONN_CONNECTING) {
+        upconn_connect_event(c);
+        if (c->exchange != x || c->state == UPCONN_CONNECTING)
+            return;
+    }
+    if ((what & STREAM_WRITE) && !c->s.failed) {
+        if (what & STREAM_DRAINED)
+            attempt_drained(c->up.att);
+        if (c->exchange == x && c->recv == RECV_HEAD && !(what & STREAM_READ))
+            upconn_arm_exchange(c);
+    }
+    if (c->s.failed)
+        c->s.readable = true;        /* it may have answered before it closed */
+    if (c->exchange == x)
+        upconn_read(c);
+    if (c->exchange == x && c->s.failed && !c->paused)
+        upconn_fail(c, c->recv == RECV_HEAD ? REASON_upstream_reset : REASON_upstream_cut, "write_failed");
+}
+
+static void upconn_start(struct upconn *c, struct attempt *att)
+{
+    c->up.att = att;
+    c->exchange++;
+    c->recv = RECV_HEAD;
+    c->sent_whole = c->extra = c->paused = c->send_chunked = c->await_continue = false;
+    c->endpoint->in_flight++;
+}
+
+struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att)
+{
+    struct worker *w = e->upstream->worker;
+    struct upconn *c = slab_zalloc(&w->upconns);
+    if (w->connect(w, &c->s, a, upconn_event) != 0) {
+        slab_free(&w->upconns, c);
+        return NULL;
+    }
+    c->up.ops = &upconn_ops;
+    c->endpoint = e;
+    c->state = UPCONN_CONNECTING;
+    list_init(&c->link);
+    timer_init(&c->timer, upconn_timeout);
+    metric_add(&w->metrics, METRIC_upstream_connections_total, 1);
+    metric_add(&w->metrics, METRIC_upstream_connections, 1);
+    c->id = atomic_load_explicit(&w->metrics.v[METRIC_upstream_connections_total], memory_order_relaxed);
+    upconn_start(c, att);
+    upconn_arm(c, e->upstream->conf->connect_timeout);
+    return c;
+}
+
+void upconn_begin(struct upconn *c, struct attempt *att)
+{
+    upconn_set_state(c, UPCONN_BUSY);
+    upconn_start(c, att);
+}
+
+/* May the connection serve another exchange? */
+static bool upconn_reusable(struct upconn *c)
+{
+    if (c->state != UPCONN_BUSY || c->recv != RECV_DONE || !c->sent_whole || !c->keep_alive || c->extra || c->s.failed
+        || c->s.hangup || stream_flush(&c->s) > 0 || c->s.failed)
+        return false;
+    if (c->s.readable) {             /* the latch is set: look whether something stands behind the answer */
+        char byte;
+        size_t n;
+        return stream_read(&c->s, &byte, 1, &n) == IO_AGAIN;
+    }
+    return true;
+}
+
+void upconn_release(struct up *up, bool reuse)
+{
+    struct upconn *c = container_of(up, struct upconn, up);
+    c->endpoint->in_flight--;
+    up->att = NULL;
+    c->exchange++;
+    if (reuse && upconn_reusable(c) && endpoint_pool(c->endpoint, c)) {
+        inbox_clear(&c->in, &c->s);
+        upconn_set_state(c, UPCONN_IDLE);
+        upconn_arm(c, c->endpoint->upstream->conf->pool_idle);
+        return;
+    }
+    upconn_close(c);
+}
+
+void upconn_close_idle(struct endpoint *e)
+{
+    while (!list_empty(&e->idle)) {
+        struct upconn *c = container_of(e->idle.next, struct upconn, link);
+        endpoint_unpool(e, c);
+        upconn_close(c);
+    }
+}

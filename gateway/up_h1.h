@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UP_H1_H
+#define UP_H1_H
+
+#include "conf/snapshot.h"
+#include "exchange.h"
+#include "http/chunked.h"
+#include "inbox.h"
+#include "stream.h"
+#include "timers.h"
+#include "worker.h"
+
+/*
+ * A connection to an endpoint, speaking HTTP/1.1: the `struct up` of one attempt at a time, or idle in the endpoint's pool.
+ * From the worker's slab; dies through its graveyard. The owning worker only.
+ *
+ * It enters the pool only when the request was sent whole, the answer was read whole, nothing came behind it, and both
+ * sides want to keep it.
+ */
+struct endpoint;
+
+enum upconn_state { UPCONN_CONNECTING, UPCONN_BUSY, UPCONN_TUNNEL, UPCONN_IDLE, UPCONN_CLOSED, UPCONN_STATES };
+
+struct upconn {
+    struct up up;
+    struct stream s;
+    struct endpoint *endpoint;
+    struct list link;                /* in the endpoint's pool */
+    struct timer timer;              /* connect, first byte, idle, pool: by state */
+    struct grave grave;
+    struct inbox in;
+    uint64_t id;
+    uint64_t exchange;               /* changes with each begin and end: tells whether the one at hand goes on */
+    enum upconn_state state;
+    enum { RECV_HEAD, RECV_BODY, RECV_TRAILERS, RECV_DONE } recv;
+    enum body_kind body;             /* of the answer */
+    uint64_t left;                   /* of BODY_LENGTH */
+    struct chunked chunked;
+    bool head_request;
+    bool send_chunked;
+    bool sent_whole;                 /* the request's end was put */
+    bool await_continue;
+    bool keep_alive;
+    bool extra;                      /* bytes came behind the answer */
+    bool paused;
+};
+
+/* A new connection. NULL: it failed at once (errno). */
+struct upconn *upconn_open(struct endpoint *, const struct address *, struct attempt *);
+/* A pooled one, taken out of the pool, begins an exchange. */
+void upconn_begin(struct upconn *, struct attempt *);
+void upconn_close_idle(struct endpoint *);
+void upconn_close(struct upconn *);
+
+#endif

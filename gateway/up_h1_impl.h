@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UP_H1_IMPL_H
+#define UP_H1_IMPL_H
+
+#include "up_h1.h"
+#include "upstream.h"
+
+/* Shared between up_h1.c, up_h1_read.c and up_h1_write.c, and by nobody else. */
+
+extern const struct up_ops upconn_ops;
+
+void upconn_set_state(struct upconn *, enum upconn_state);
+void upconn_fail(struct upconn *, enum reason, const char *fault);
+void upconn_arm(struct upconn *, uint64_t ns);
+void upconn_arm_exchange(struct upconn *);
+uint64_t upconn_idle_limit(const struct upconn *);
+void upconn_read(struct upconn *);                    /* all there is; may end the attempt */
+void upconn_release(struct up *, bool reuse);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Endpoints of a worker and their pools. Connections themselves are up_h1.c's.
+ *
+ * An endpoint with several addresses takes them in turn: the next connection goes to the next address, so that one dead
+ * address does not hold the name down.
+ */
+#include "upstream.h"
+
+#include <string.h>
+#include "exchange.h"
+#include "lib/check.h"
+#include "lib/hash.h"
+#include "lib/mem.h"
+#include "up_h1.h"
+#include "worker.h"
+
+static void endpoint_init(struct endpoint *e, struct upstream *u, const struct endpoint_conf *conf)
+{
+    memset(e, 0, sizeof *e);
+    e->conf = conf;
+    e->upstream = u;
+    list_init(&e->idle);
+    if (conf->address.len)
+        endpoint_set_addresses(e, &conf->address, 1);
+}
+
+void upstream_init(struct upstream *u, struct worker *w, const struct upstream_conf *conf)
+{
+    static const struct hash_key identity = {0x77656972, 0x656e6470};    /* the same in all workers and runs */
+    memset(u, 0, sizeof *u);
+    u->conf = conf;
+    u->worker = w;
+    u->endpoints = mem_array(conf->n, sizeof *u->endpoints);
+    u->nodes = mem_array(conf->n, sizeof *u->nodes);
+    balance_init(&u->balance, &w->rng);
+    for (size_t i = 0; i < conf->n; i++) {
+        endpoint_init(&u->endpoints[i], u, &conf->endpoints[i]);
+        u->nodes[i].id_hash = hash_str(&identity, conf->endpoints[i].url);
+    }
+}
+
+void upstream_fini(struct upstream *u)
+{
+    for (size_t i = 0; i < u->conf->n; i++) {
+        struct endpoint *e = &u->endpoints[i];
+        check(e->in_flight == 0);
+        upconn_close_idle(e);
+        mem_free(e->addresses);
+    }
+    mem_free(u->endpoints);
+    mem_free(u->nodes);
+}
+
+void endpoint_set_addresses(struct endpoint *e, const struct address *v, size_t n)
+{
+    e->answered = true;
+    if (n == 0)
+        return;
+    mem_free(e->addresses);
+    e->addresses = mem_array(n, sizeof *v);
+    memcpy(e->addresses, v, n * sizeof *v);
+    e->n_addresses = n;
+    e->next_address = 0;
+}
+
+size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum reason *why)
+{
+    bool resolved = false;
+    for (size_t i = 0; i < u->conf->n; i++) {
+        const struct endpoint *e = &u->endpoints[i];
+        resolved |= e->n_addresses > 0;
+        u->nodes[i].usable = e->n_addresses > 0 && !(i < 64 && (tried >> i & 1));
+        u->nodes[i].in_flight = e->in_flight;
+    }
+    size_t at = balance_pick(u->conf->balance, &u->balance, u->nodes, u->conf->n, hash, &u->worker->rng);
+    *why = resolved ? REASON_no_endpoint : REASON_unresolved;
+    return at == BALANCE_NONE ? ENDPOINT_NONE : at;
+}
+
+struct up *endpoint_connect(struct endpoint *e, struct attempt *att, bool fresh, bool *reused)
+{
+    struct worker *w = e->upstream->worker;
+    struct upconn *c = NULL;
+    *reused = false;
+    if (!fresh && !list_empty(&e->idle)) {
+        c = container_of(e->idle.next, struct upconn, link);
+        endpoint_unpool(e, c);
+        *reused = true;
+        metric_add(&w->metrics, METRIC_upstream_reuses_total, 1);
+        upconn_begin(c, att);
+        return &c->up;
+    }
+    const struct address *a = &e->addresses[e->next_address];
+    e->next_address = (e->next_address + 1) % e->n_addresses;
+    c = upconn_open(e, a, att);
+    return c ? &c->up : NULL;
+}
+
+bool endpoint_pool(struct endpoint *e, struct upconn *c)
+{
+    if (e->n_idle >= e->upstream->conf->pool_max)
+        return false;
+    list_push(&e->idle, &c->link);
+    e->n_idle++;
+    metric_add(&e->upstream->worker->metrics, METRIC_upstream_connections_idle, 1);
+    return true;
+}
+
+void endpoint_unpool(struct endpoint *e, struct upconn *c)
+{
+    list_remove(&c->link);
+    e->n_idle--;
+    metric_sub(&e->upstream->worker->metrics, METRIC_upstream_connections_idle, 1);
+}
