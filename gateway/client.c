@@ -20,7 +20,7 @@ enum { LINGER_NS = 1000000000 };
 static const bool client_edges[CLIENT_STATES][CLIENT_STATES] = {
     [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
     [CLIENT_HEAD] = {[CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
-    [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
+    [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
                      [CLIENT_CLOSED] = true},
     [CLIENT_BUSY] = {[CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
                      [CLIENT_CLOSED] = true},
@@ -89,7 +89,7 @@ void client_arm_state(struct client *c)
     const struct listen_conf *conf = c->listener->conf;
     switch ((enum client_state)c->state) {
     case CLIENT_IDLE:
-        client_arm(c, stream_backlog(&c->s) > 0 ? conf->body_timeout : conf->keepalive_timeout);
+        client_arm(c, stream_backlog(&c->s) > 0 || c->discard > 0 ? conf->body_timeout : conf->keepalive_timeout);
         break;
     case CLIENT_HEAD:
         client_arm(c, conf->header_timeout);
@@ -124,6 +124,7 @@ static void client_timeout(struct timer *t, uint64_t now)
     case CLIENT_BODY:
     case CLIENT_BUSY:
     case CLIENT_TUNNEL:
+        c->x->keep_alive = false;
         if (stream_backlog(&c->s) > 0)
             request_abort(c->down.req, REASON_client_slow);
         else
@@ -167,12 +168,13 @@ void client_done(struct down *d, enum reason reason)
     c->paused = false;
     if (!whole) {
         client_cut(c);
-    } else if (x->close || !x->body_done || c->s.worker->draining || c->state == CLIENT_TUNNEL) {
+    } else if (x->close || c->s.worker->draining || c->state == CLIENT_TUNNEL) {
         client_finish(c);
     }
     c->x = NULL;                     /* it goes with the request */
-    if (c->state != CLIENT_BUSY)
+    if (c->state != CLIENT_BUSY && c->state != CLIENT_BODY)
         return;
+    c->discard = x->body_done ? 0 : (uint32_t)x->left;
     client_set_state(c, CLIENT_IDLE);
     client_arm_state(c);
     if (c->s.readable || c->in.rest || c->s.hangup)
@@ -238,7 +240,7 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     c->listener = l;
     c->peer = *peer;
     forward_peer_init(&c->peer_text, peer);
-    c->id = ++w->connections;
+    c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */
     c->state = CLIENT_IDLE;
     c->fresh = true;
     timer_init(&c->timer, client_timeout);

@@ -43,6 +43,7 @@ struct client {
     uint64_t id;
     struct ip peer;
     struct forward_peer peer_text;
+    uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
     bool fresh;                      /* no request yet */

@@ -17,10 +17,15 @@ struct client_exchange {
     bool body_done;
     bool keep_alive;                 /* what the client wants */
     bool head_request;
+    bool expects;                    /* it waits for a 100 before it sends its body */
     bool close;                      /* the answer says, or means, that we close */
     bool head_put, chunked_out, no_body, until_close;
     bool ended;                      /* the answer is whole */
 };
+
+/* A body that nobody wants any more is read and dropped up to this size, so that a refusal does not cost the caller his
+ * connection; a larger one does. */
+#define CLIENT_DISCARD_MAX (64 * 1024)
 
 extern const struct down_ops client_ops;
 

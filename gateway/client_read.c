@@ -71,6 +71,7 @@ static void begin(struct client *c, const struct http_parser *p, const char *at)
     x->left = p->body == BODY_LENGTH ? p->content_length : 0;
     x->minor = p->minor;
     x->keep_alive = p->keep_alive;
+    x->expects = p->expect_continue;
     x->head_request = str_eq(head.method, STR("HEAD"));
     x->body_done = p->body == BODY_NONE || (p->body == BODY_LENGTH && x->left == 0);
     chunked_init(&x->chunked);
@@ -126,6 +127,7 @@ static void broken_body(struct client *c, enum http_fault fault)
 {
     struct request *r = c->down.req;
     c->paused = true;
+    c->x->keep_alive = false;
     r->fault = http_fault_name(fault);
     request_abort(r, REASON_bad_request);
 }
@@ -200,6 +202,15 @@ static size_t read_body(struct client *c, struct str bytes)
     return n;
 }
 
+/* What is left of a body that was refused or answered early. */
+static size_t discard(struct client *c, struct str bytes)
+{
+    size_t n = bytes.len < c->discard ? bytes.len : c->discard;
+    c->discard -= (uint32_t)n;
+    client_arm_state(c);
+    return n;
+}
+
 /* Uses up what it can; stops when the state says that nothing is read. */
 static void consume(struct client *c, struct str bytes)
 {
@@ -210,7 +221,7 @@ static void consume(struct client *c, struct str bytes)
         switch ((enum client_state)c->state) {
         case CLIENT_IDLE:
         case CLIENT_HEAD:
-            n = read_head(c, rest);
+            n = c->discard > 0 ? discard(c, rest) : read_head(c, rest);
             break;
         case CLIENT_BODY:
         case CLIENT_TUNNEL:

@@ -48,6 +48,12 @@ static void put_connection(struct client *c, const struct http_head *h)
         PUT_LIT(&c->s, "Connection: keep-alive\r\n");
 }
 
+/* Can the connection go on when the rest of the request's body is not wanted? */
+static bool may_discard(const struct client_exchange *x)
+{
+    return x->body_done || (x->body == BODY_LENGTH && x->left <= CLIENT_DISCARD_MAX && !x->expects);
+}
+
 static void client_head(struct down *d, const struct http_head *h, struct body_frame frame)
 {
     struct client *c = client_of(d);
@@ -57,7 +63,7 @@ static void client_head(struct down *d, const struct http_head *h, struct body_f
     x->no_body = x->head_request || h->status == 204 || h->status == 304 || h->status < 200;
     x->chunked_out = frame.kind == FRAME_UNKNOWN && !x->no_body && x->minor == 1;
     x->until_close = frame.kind == FRAME_UNKNOWN && !x->no_body && x->minor == 0;
-    x->close = !x->keep_alive || !x->body_done || x->until_close || c->s.worker->draining;
+    x->close = !x->keep_alive || x->until_close || c->s.worker->draining || !may_discard(x);
     put_head(&c->s, h);
     put_connection(c, h);
     if (x->chunked_out)

@@ -183,7 +183,7 @@ static void names_watch(struct control *c)
 static void page_metrics(void *ctx, struct page *page)
 {
     struct control *c = ctx;
-    struct metrics *v[256];
+    struct metrics *v[WORKERS_MAX];
     for (unsigned i = 0; i < c->n; i++)
         v[i] = &c->workers[i].metrics;
     metrics_print(v, c->n, page);
@@ -307,7 +307,7 @@ static unsigned workers_wanted(const struct snapshot *snap)
     if (snap->workers)
         return (unsigned)snap->workers;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < 1 ? 1 : n > 256 ? 256 : (unsigned)n;
+    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
 static uint64_t files_raise(void)

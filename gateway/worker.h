@@ -32,6 +32,7 @@ struct view;
 struct worker;
 
 #define WORKER_SCRATCH (64 * 1024)
+#define WORKERS_MAX 256
 #define GATHER_MAX 64
 #define GATHER_SMALL 8192
 
