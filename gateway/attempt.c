@@ -27,6 +27,8 @@ void leg_enter(struct request *r, const struct upstream_conf *conf)
     *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true};
     leg->out.started = worker_now(r->worker);
     leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
+    r->hooks_up |= conf->filters.request_body;
+    r->hooks_down |= conf->filters.response_body;
     if (conf->filters.keep_body > r->keep_max)
         r->keep_max = conf->filters.keep_body;
 }
@@ -44,7 +46,8 @@ void leg_end(struct request *r, enum ended_by by, enum reason reason)
     leg->out.reason = reason;
     leg->out.ended = worker_now(r->worker);
     leases_return(r, SCOPE_LEG);
-    chain_leg_end(r);
+    if (leg->n_uses > 0)
+        chain_leg_end(r);
     leg->active = false;
     leg->n_uses = 0;
 }
@@ -82,7 +85,8 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     a->out.ended = worker_now(r->worker);
     give_up_back(r, a->ended && r->body_sent && reason == REASON_none);
     leases_return(r, SCOPE_ATTEMPT);
-    chain_attempt_end(r);
+    if (r->leg.n_uses > 0)
+        chain_attempt_end(r);
     a->active = false;
     if (reason != REASON_none && by != BY_CLIENT) {
         static struct log_limit limit;

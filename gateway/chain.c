@@ -17,6 +17,7 @@ struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const 
     if (*n == 0)
         return NULL;
     struct use *uses = arena_zalloc(&r->arena, *n * sizeof *uses);
+    r->reply = (struct reply){0};
     for (size_t i = 0; i < *n; i++) {
         struct use *u = &uses[i];
         u->inst = i < a->n ? a->v[i] : b->v[i - a->n];
@@ -24,6 +25,17 @@ struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const 
             u->state = arena_zalloc(&r->arena, u->inst->type->state_size);
     }
     return uses;
+}
+
+/* An empty reply to fill in, apart from the one that may be going out. */
+static struct reply *reply_for(struct request *r, const struct use *u)
+{
+    if (!u->inst->shadow && r->step != STEP_REPLY)
+        return &r->reply;
+    if (!r->spare_reply)
+        r->spare_reply = arena_alloc(&r->arena, sizeof *r->spare_reply);
+    *r->spare_reply = (struct reply){0};
+    return r->spare_reply;
 }
 
 void call_init(struct call *call, struct request *r, struct use *u)
@@ -38,7 +50,7 @@ void call_init(struct call *call, struct request *r, struct use *u)
         .now = worker_now(r->worker),
         .rng = &r->worker->rng,
         .why = r->cursor.why,
-        .reply = &r->reply,
+        .reply = reply_for(r, u),
         .core = u,
     };
 }
@@ -49,10 +61,27 @@ void wait_until(struct call *call, uint64_t when)
     timer_set(&r->worker->timers, &r->wait, when < r->deadline ? when : r->deadline);
 }
 
-static void cursor_reset(struct request *r) { r->cursor = (struct cursor){.why = WHY_FIRST}; }
+/* Whatever the last hook awaited is awaited no longer. */
+static void await_nothing(struct request *r)
+{
+    timer_clear(&r->wait);
+    wake_forget(r);
+}
+
+void chain_cursor_next(struct request *r)
+{
+    r->cursor = (struct cursor){.at = r->cursor.at + 1, .why = WHY_FIRST};
+    await_nothing(r);
+}
+
+static void cursor_reset(struct request *r)
+{
+    r->cursor = (struct cursor){.why = WHY_FIRST};
+    await_nothing(r);
+}
 
 /* In shadow mode a filter decides, and nothing comes of it. */
-static enum verdict enforced(const struct use *u, enum verdict v)
+enum verdict chain_enforced(const struct use *u, enum verdict v)
 {
     static struct log_limit limit;
     if (v == FILTER_NEXT || !u->inst->shadow)
@@ -67,8 +96,7 @@ static enum chain settle(struct request *r, const struct call *call, enum verdic
 {
     switch (v) {
     case FILTER_NEXT:
-        r->cursor.at++;
-        r->cursor.why = WHY_FIRST;
+        chain_cursor_next(r);
         return CHAIN_NEXT;
     case FILTER_WAIT:
         r->cursor.waiting = true;
@@ -87,14 +115,21 @@ static enum chain settle(struct request *r, const struct call *call, enum verdic
 }
 
 /* Has the filter what it wants of the body? If not, the request collects it first. */
-static bool body_ready(struct request *r, const struct filter *type)
+static enum chain body_ready(struct request *r, const struct filter *type)
 {
-    if (type->needs_body == 0 || r->body.kind == FRAME_NONE || r->body_whole)
-        return true;
-    if (r->collected.len >= type->needs_body)
-        return !type->needs_body_whole;
-    r->collect_max = type->needs_body;
-    return false;
+    size_t have = r->kept.len + r->collected.len;
+    if (type->needs_body == 0 || r->body.kind == FRAME_NONE)
+        return CHAIN_NEXT;
+    if (type->needs_body_whole) {
+        if (have > type->needs_body || (r->body.kind == FRAME_LENGTH && r->body.length > type->needs_body)) {
+            r->reason = REASON_body_too_large;
+            return CHAIN_FAIL;
+        }
+    } else if (have >= type->needs_body) {
+        return CHAIN_NEXT;
+    }
+    r->collect_max = type->needs_body + type->needs_body_whole;
+    return r->body_whole ? CHAIN_NEXT : CHAIN_BODY;
 }
 
 static enum chain run_entry(struct request *r, struct use *uses, size_t n)
@@ -102,17 +137,14 @@ static enum chain run_entry(struct request *r, struct use *uses, size_t n)
     while (r->cursor.at < n) {
         struct use *u = &uses[r->cursor.at];
         const struct filter *type = u->inst->type;
-        if (!body_ready(r, type)) {
-            if (r->collected.len < type->needs_body)
-                return CHAIN_BODY;
-            r->reason = REASON_body_too_large;
-            return CHAIN_FAIL;
-        }
+        enum chain next = body_ready(r, type);
+        if (next != CHAIN_NEXT)
+            return next;
         u->entered = true;
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_request ? enforced(u, type->on_request(&call)) : FILTER_NEXT;
-        enum chain next = settle(r, &call, v);
+        enum verdict v = type->on_request ? chain_enforced(u, type->on_request(&call)) : FILTER_NEXT;
+        next = settle(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
     }
@@ -134,7 +166,7 @@ enum chain chain_attempt(struct request *r)
         }
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_attempt ? enforced(u, type->on_attempt(&call)) : FILTER_NEXT;
+        enum verdict v = type->on_attempt ? chain_enforced(u, type->on_attempt(&call)) : FILTER_NEXT;
         enum chain next = settle(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -151,7 +183,7 @@ bool chain_endpoint(struct request *r, size_t endpoint)
             continue;
         struct call call;
         call_init(&call, r, u);
-        if (enforced(u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
+        if (chain_enforced(u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
             return false;
     }
     return true;
@@ -169,10 +201,11 @@ static enum chain settle_response(struct request *r, const struct call *call, en
         return CHAIN_FAILOVER;
     case FILTER_REPLY:
     case FILTER_FAIL:
-        r->cursor.at++;              /* what is answered instead goes on from the next filter */
-        r->cursor.why = WHY_FIRST;
+        chain_cursor_next(r);        /* what is answered instead goes on from there */
         if (v == FILTER_FAIL)
             r->reason = call->reason ? call->reason : REASON_filter_failed;
+        else if (call->reply != &r->reply)
+            r->reply = *call->reply;
         return v == FILTER_FAIL ? CHAIN_FAIL : CHAIN_REPLY;
     default:
         return settle(r, call, v);
@@ -188,7 +221,7 @@ enum chain chain_head(struct request *r, struct call *call)
         call_init(call, r, u);
         call->reason = r->att.out.reason;
         if (type->on_head && u->in_attempt)
-            v = enforced(u, type->on_head(call, &r->att.out));
+            v = chain_enforced(u, type->on_head(call, &r->att.out));
         enum chain next = settle_response(r, call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -222,7 +255,7 @@ enum chain chain_response(struct request *r)
         struct call call;
         call_init(&call, r, u);
         if (type->on_response && u->entered)
-            v = enforced(u, type->on_response(&call));
+            v = chain_enforced(u, type->on_response(&call));
         enum chain next = settle_response(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;

@@ -35,6 +35,9 @@ struct emit {
 
 static void pass_from(const struct pass *, size_t k, struct slice);
 
+/* Has the request ended, or an answer taken the place of its body's further way, since the last look? */
+static bool stopped(const struct pass *p) { return p->req->over || (p->up && p->req->step == STEP_REPLY); }
+
 static struct use *pass_use(const struct pass *p, size_t k)
 {
     return p->up ? chain_up_use(p->req, k) : chain_down_use(p->req, k);
@@ -52,13 +55,16 @@ static void held_release(struct held *h, const struct pass *p)
 {
     struct worker *w = p->req->worker;
     timer_clear(&h->timer);
-    while (h->bytes.len > 0 && !p->req->over) {
+    struct buf bytes = h->bytes;     /* the request may end on the way, and what it holds with it */
+    h->bytes = (struct buf){0};
+    while (bytes.len > 0 && !stopped(p)) {
         struct iovec v;
-        buf_peek(&h->bytes, &v, 1);
+        buf_peek(&bytes, &v, 1);
         pass_from(p, h->at + 1, (struct slice){v.iov_base, v.iov_len, false});
         worker_flush(w);             /* before the bytes go */
-        buf_consume(&h->bytes, &w->buf_blocks, v.iov_len);
+        buf_consume(&bytes, &w->buf_blocks, v.iov_len);
     }
+    buf_clear(&bytes, &w->buf_blocks);
 }
 
 static void held_drop(struct held *h, struct worker *w)
@@ -75,9 +81,11 @@ static enum verdict ask(const struct pass *p, struct use *u, size_t k, enum why 
     call.why = why;
     call.core = &emit;
     enum verdict v = p->up ? u->inst->type->on_request_body(&call, s) : u->inst->type->on_response_body(&call, s);
-    if (v == FILTER_FAIL && !u->inst->shadow)
+    if (u->inst->shadow)
+        return chain_enforced(u, v);
+    if (v == FILTER_FAIL && !stopped(p))
         request_fail(p->req, call.reason ? call.reason : REASON_filter_failed, BY_US, u->inst->type->name);
-    return u->inst->shadow ? FILTER_NEXT : v;
+    return v;
 }
 
 /* The verdict on what is held, and on `s` behind it. */
@@ -85,7 +93,7 @@ static void follow(const struct pass *p, struct use *u, size_t k, enum verdict v
 {
     struct held *h = p->up ? u->req_held : u->resp_held;
     bool last = s.last || (h && h->last);
-    if (p->req->over || v == FILTER_FAIL)
+    if (stopped(p) || v == FILTER_FAIL)
         return;
     if (v == FILTER_DROP) {
         if (h)
@@ -97,7 +105,7 @@ static void follow(const struct pass *p, struct use *u, size_t k, enum verdict v
     if (h)
         h->last = false;
     s.last = last;
-    if (!p->req->over && (s.len > 0 || s.last))
+    if (!stopped(p) && (s.len > 0 || s.last))
         pass_from(p, k + 1, s);
 }
 
@@ -140,7 +148,7 @@ static void hold(const struct pass *p, struct use *u, size_t k, struct slice s)
         timer_set(&w->timers, &h->timer, time_after(worker_now(w), type->hold_time));
     buf_append(&h->bytes, &w->buf_blocks, s.at, s.len);
     h->last |= s.last;
-    if (h->bytes.len >= type->hold_max)
+    if (h->bytes.len >= type->hold_max || (h->last && !type->hold_time))
         ask_again(p, u, k);
 }
 
@@ -152,7 +160,7 @@ static void pass_from(const struct pass *p, size_t k, struct slice s)
         if (!u->entered || !(p->up ? type->on_request_body : type->on_response_body))
             continue;
         enum verdict v = ask(p, u, k, WHY_FIRST, s);
-        if (p->req->over || v == FILTER_FAIL)
+        if (stopped(p) || v == FILTER_FAIL)
             return;
         if (v == FILTER_HOLD) {
             hold(p, u, k, s);
@@ -171,30 +179,39 @@ void body_emit(struct call *call, const void *at, size_t len)
 {
     const struct emit *e = call->core;
     struct pass p = {call->req, e->up};
+    if (e->use->inst->shadow || stopped(&p))
+        return;
     pass_from(&p, e->at + 1, (struct slice){at, len, false});
     worker_flush(call->req->worker);     /* the caller's bytes need not stay */
 }
 
 void chain_body_up(struct request *r, struct slice s)
 {
-    struct pass p = {r, true};
-    bool hooked = r->hit.route && (r->listen->filters.request_body || r->hit.route->filters.request_body
-                                   || (r->leg.active && r->leg.conf->filters.request_body));
-    if (hooked)
-        pass_from(&p, 0, s);
-    else
+    if (!r->hooks_up) {
         body_to_up(r, s);
+        return;
+    }
+    struct pass p = {r, true};
+    pass_from(&p, 0, s);
 }
 
 void chain_body_down(struct request *r, struct slice s)
 {
-    struct pass p = {r, false};
-    bool hooked = r->listen->filters.response_body || (r->hit.route && r->hit.route->filters.response_body)
-                  || (r->leg.active && r->leg.conf->filters.response_body);
-    if (hooked)
-        pass_from(&p, 0, s);
-    else
+    if (!r->hooks_down) {
         respond_sink(r, s);
+        return;
+    }
+    struct pass p = {r, false};
+    pass_from(&p, 0, s);
+}
+
+bool chain_body_holds(const struct use *uses, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (uses[i].req_held && (uses[i].req_held->bytes.len > 0 || uses[i].req_held->last))
+            return true;
+    }
+    return false;
 }
 
 void chain_body_fini(struct request *r, struct use *uses, size_t n)

@@ -18,7 +18,8 @@
 enum { LINGER_NS = 1000000000 };
 
 static const bool client_edges[CLIENT_STATES][CLIENT_STATES] = {
-    [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
+    [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSING] = true,
+                     [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
     [CLIENT_HEAD] = {[CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
     [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
                      [CLIENT_CLOSED] = true},
@@ -33,7 +34,7 @@ void client_set_state(struct client *c, enum client_state to)
 {
     struct worker *w = c->s.worker;
     check(client_edges[c->state][to]);
-    trace_step(&w->trace, worker_now(w), 'c', c->id, c->state, to);
+    trace_step(&w->trace, w->now, 'c', c->id, c->state, to);
     c->state = (uint8_t)to;
 }
 
@@ -97,7 +98,7 @@ void client_arm_state(struct client *c)
     case CLIENT_BODY:
     case CLIENT_BUSY:
     case CLIENT_TUNNEL:
-        if (stream_backlog(&c->s) > 0 || (c->state == CLIENT_BODY && !c->paused && !c->x->ended))
+        if (stream_backlog(&c->s) > 0 || (c->state == CLIENT_BODY && !c->paused && !c->x->expects && !c->x->ended))
             client_arm(c, conf->body_timeout);
         else
             timer_clear(&c->timer);
@@ -184,8 +185,8 @@ void client_done(struct down *d, enum reason reason)
 /* Of a connection that has a request under way and is not read now: is the client still there? */
 static bool client_gone(struct client *c, unsigned what)
 {
-    if (c->s.hangup)
-        return !c->listener->conf->half_close_keep || c->state == CLIENT_TUNNEL;
+    if (c->s.hangup && c->state != CLIENT_TUNNEL && !c->listener->conf->half_close_keep)
+        return true;
     return (what & STREAM_READ) && c->s.ops->broken(&c->s);
 }
 
@@ -203,9 +204,8 @@ void client_event(struct stream *s, unsigned what)
             client_set_state(c, CLIENT_LINGER);
             stream_finish(s);
             client_arm_state(c);
-        } else if (timer_is_set(&c->timer) && !(what & STREAM_READ) && c->state >= CLIENT_BODY
-                   && c->state < CLIENT_CLOSING) {
-            client_arm_state(c);
+        } else if ((what & STREAM_TAKEN) && c->state != CLIENT_HEAD && c->state < CLIENT_LINGER) {
+            client_arm_state(c);     /* it takes its answer: slowly, but it does */
         }
     }
     switch ((enum client_state)c->state) {
@@ -259,6 +259,10 @@ void client_accept(struct worker *w, struct listener *l, int fd, const struct ip
 
 void client_drain(struct client *c)
 {
-    if (c->state == CLIENT_IDLE && !c->s.readable && !c->in.rest)
+    if (c->state != CLIENT_IDLE || c->s.readable || c->in.rest)
+        return;
+    if (stream_backlog(&c->s) > 0 || c->discard > 0)
+        client_finish(c);            /* the last answer is not taken yet */
+    else
         client_close(c, REASON_draining);
 }

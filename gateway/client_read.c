@@ -287,8 +287,10 @@ void client_read(struct client *c)
             at_eof(c, io);
             return;
         }
-        if (c->state == CLIENT_BODY)
+        if (c->state == CLIENT_BODY) {
+            c->x->expects = false;       /* it did not wait, or has got its 100 */
             client_arm_state(c);
+        }
         consume(c, bytes);
         batch_end(c);
         if (bytes.len >= budget) {
@@ -297,6 +299,7 @@ void client_read(struct client *c)
         }
         budget -= bytes.len;
     }
-    if (c->s.hangup && (c->state == CLIENT_BUSY || c->paused) && !c->listener->conf->half_close_keep)
+    if (c->s.hangup && (c->state == CLIENT_BUSY || (c->state == CLIENT_BODY && c->paused))
+        && !c->listener->conf->half_close_keep)
         client_close(c, REASON_client_gone);
 }

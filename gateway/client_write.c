@@ -35,6 +35,10 @@ static void client_interim(struct down *d, const struct http_head *h)
         return;
     put_head(&c->s, h);
     PUT_LIT(&c->s, "\r\n");
+    if (h->status == 100 && c->x->expects) {
+        c->x->expects = false;           /* its body's time begins */
+        client_arm_state(c);
+    }
 }
 
 static void put_connection(struct client *c, const struct http_head *h)
@@ -69,7 +73,7 @@ static void client_head(struct down *d, const struct http_head *h, struct body_f
     if (x->chunked_out)
         PUT_LIT(&c->s, "Transfer-Encoding: chunked\r\n\r\n");
     else
-        PUT_LIT(&c->s, "\r\n");
+        h1_put_end(&c->s, h);
 }
 
 static void client_data(struct down *d, struct str data)

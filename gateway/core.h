@@ -9,6 +9,7 @@
 #include "filter.h"
 #include "lib/arena.h"
 #include "lib/buf.h"
+#include "lib/check.h"
 #include "lib/list.h"
 #include "reply.h"
 #include "request.h"
@@ -95,7 +96,6 @@ struct request {
     struct str target, path, query, host, id;
     struct ip peer, client;
     const struct forward_peer *peer_text;    /* the connection's */
-    struct route_hit hit;
     struct str *attributes;                  /* NULL: none set */
     struct str authority;                    /* as it came, with its port; {NULL, 0}: none (HTTP/1.0) */
     struct str upgrade;                      /* the protocol asked for */
@@ -141,16 +141,33 @@ struct request {
     bool resp_whole;                         /* and there are no more */
     bool down_ended;                         /* the down was told that the answer is whole */
     uint64_t body_out;
-    struct reply reply;
 
     enum reason reason;
     const char *fault;
+    enum ended_by by;                        /* who made an answer of ours needed */
     uint64_t arrived, first_byte, connection, wall;
     int status;                              /* what the client got; 0: nothing */
+    bool hooks_up, hooks_down;               /* some filter entered looks at the request's, the answer's body */
+
+    struct reply *spare_reply;               /* what a filter fills in whose reply must not touch the one at hand */
+
+    /* Large, and not zeroed when a request begins. */
+    struct reply reply;
+    struct route_hit hit;
 };
 
 /* request.c: steps, and the ways out */
-void request_set_step(struct request *, enum step);
+extern const uint16_t step_edges[STEP_COUNT];                /* bits: where a step may lead */
+
+static inline void request_set_step(struct request *r, enum step to)
+{
+    if (r->step == to)
+        return;
+    check(step_edges[r->step] >> to & 1);
+    trace_step(&r->worker->trace, r->worker->now, 'r', r->connection, r->step, to);
+    r->step = to;
+}
+
 void request_run(struct request *);                          /* steps until it must wait, or is over */
 /* Answers with the reason's status if nothing is committed, else cuts. The request is over, or replying, after it. */
 void request_fail(struct request *, enum reason, enum ended_by, const char *fault);
@@ -205,6 +222,8 @@ void chain_attempt_end(struct request *);
 void chain_leg_end(struct request *);
 void chain_request_end(struct request *, const struct outcome *);
 void call_init(struct call *, struct request *, struct use *);
+void chain_cursor_next(struct request *);                    /* on to the next filter: what the last one awaited is off */
+enum verdict chain_enforced(const struct use *, enum verdict);      /* what counts of it: nothing in shadow mode */
 /* The k-th filter that an answer meets on its way down: the leg's last first; NULL: no more. */
 struct use *chain_down_use(struct request *, size_t k);
 struct use *chain_up_use(struct request *, size_t k);
@@ -213,10 +232,18 @@ struct use *chain_up_use(struct request *, size_t k);
 void chain_body_up(struct request *, struct slice);          /* through on_request_body to body_to_up() */
 void chain_body_down(struct request *, struct slice);        /* through on_response_body to respond_sink() */
 void chain_body_fini(struct request *, struct use *, size_t n);
+bool chain_body_holds(const struct use *, size_t n);         /* some of them holds of the request's body */
 void respond_sink(struct request *, struct slice);
 
 /* lease.c */
-void leases_return(struct request *, enum scope);
+void leases_give_back(struct request *, enum scope);
+
+static inline void leases_return(struct request *r, enum scope scope)
+{
+    if (!list_empty(&r->leases[scope]))
+        leases_give_back(r, scope);
+}
+
 void wake_release(struct request *);
 void wake_forget(struct request *);                          /* handles given out so far wake nobody */
 

@@ -56,7 +56,7 @@ struct up_ops {
     void (*end)(struct up *, const struct http_head *trailers);               /* the request is whole */
     size_t (*flush)(struct up *);
     void (*pause)(struct up *);                       /* no response for now */
-    void (*resume)(struct up *);
+    void (*resume)(struct up *);                      /* also: the request's deadline has changed */
     void (*fin)(struct up *);                         /* tunnel: no more bytes from the client */
     void (*release)(struct up *, bool reuse);         /* the exchange is over; the `up` is no longer the caller's */
 };

@@ -49,6 +49,15 @@ void h1_put_fields(struct stream *s, const struct http_head *h, const char *from
         h1_put_field(s, a->name, a->value);
 }
 
+void h1_put_end(struct stream *s, const struct http_head *h)
+{
+    const struct http_field *last = h->n ? &h->fields[h->n - 1] : NULL;
+    if (last && !last->dropped && !h->added)
+        stream_put(s, h->base + last->at + last->line_len, 2);
+    else
+        PUT_LIT(s, "\r\n");
+}
+
 void h1_put_chunk(struct stream *s, struct str data)
 {
     char head[CHUNKED_HEAD_MAX];

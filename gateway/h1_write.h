@@ -13,6 +13,8 @@
 /* All fields that are not dropped, then the added ones; no empty line. `from` is the first byte of the head's own bytes to
  * be sent in front of its first field (a start line that goes on as it is), or NULL. */
 void h1_put_fields(struct stream *, const struct http_head *, const char *from);
+/* The empty line behind them: the head's own if it can be, so that it and the body behind it stay one run. */
+void h1_put_end(struct stream *, const struct http_head *);
 void h1_put_field(struct stream *, struct str name, struct str value);
 /* A chunk of the chunked coding around `data`; nothing for an empty one. */
 void h1_put_chunk(struct stream *, struct str data);

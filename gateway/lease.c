@@ -42,7 +42,7 @@ void lease_end(struct lease **lease, uint64_t now)
 }
 
 /* Newest first. */
-void leases_return(struct request *r, enum scope scope)
+void leases_give_back(struct request *r, enum scope scope)
 {
     while (!list_empty(&r->leases[scope])) {
         struct lease *l = container_of(r->leases[scope].next, struct lease, link);

@@ -17,7 +17,7 @@
 
 enum progress { MORE, PARKED };
 
-static const uint16_t step_edges[STEP_COUNT] = {
+const uint16_t step_edges[STEP_COUNT] = {
 #define TO(step) (uint16_t)(1u << STEP_##step)
     [STEP_HEAD] = TO(ROUTE) | TO(REPLY) | TO(DONE),
     [STEP_ROUTE] = TO(FILTER) | TO(REPLY) | TO(DONE),
@@ -33,15 +33,6 @@ static const uint16_t step_edges[STEP_COUNT] = {
     [STEP_DONE] = 0,
 #undef TO
 };
-
-void request_set_step(struct request *r, enum step to)
-{
-    if (r->step == to)
-        return;
-    check(step_edges[r->step] >> to & 1);
-    trace_step(&r->worker->trace, worker_now(r->worker), 'r', r->connection, r->step, to);
-    r->step = to;
-}
 
 /* ---- waiting ---- */
 
@@ -123,6 +114,8 @@ static enum progress step_route(struct request *r)
     r->keep_max = route->filters.keep_body > r->listen->filters.keep_body ? route->filters.keep_body
                                                                            : r->listen->filters.keep_body;
     r->resizes_request = r->listen->filters.resizes_request_body || route->filters.resizes_request_body;
+    r->hooks_up = r->listen->filters.request_body || route->filters.request_body;
+    r->hooks_down = r->listen->filters.response_body || route->filters.response_body;
     request_set_step(r, STEP_FILTER);
     return MORE;
 }
@@ -132,9 +125,9 @@ static void reply_of_route(struct request *r)
 {
     const struct route_conf *route = r->hit.route;
     struct reply *reply = &r->reply;
-    reply->status = (int)route->respond.status;
-    reply->reason = REASON_replied;
-    reply->body = route->respond.body;
+    *reply = (struct reply){
+        .status = (int)route->respond.status, .reason = REASON_replied, .body = route->respond.body,
+    };
     for (size_t i = 0; i < route->respond.headers.n; i++) {
         const struct pair *p = &route->respond.headers.v[i];
         reply_header(r, reply, p->key, p->value);
@@ -225,7 +218,12 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
 {
     struct arena arena;
     arena_init(&arena, &w->arena_blocks);
-    struct request *r = arena_zalloc(&arena, sizeof *r);
+    struct request *r = arena_alloc(&arena, sizeof *r);
+    memset(r, 0, offsetof(struct request, reply));
+    r->reply.headers = NULL;
+    r->hit.route = NULL;
+    r->hit.n_params = 0;
+    r->hit.other_method = false;
     r->arena = arena;
     r->worker = w;
     r->view = w->view;
@@ -246,10 +244,24 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
     return r;
 }
 
+/* The host of an authority that the parser found well-formed: without port, brackets and a dot at the end. */
+static struct str host_of(struct str a)
+{
+    size_t n = a.len;
+    while (n > 0 && a.at[n - 1] >= '0' && a.at[n - 1] <= '9')
+        n--;
+    if (n > 0 && a.at[n - 1] == ':')
+        a.len = n - 1;               /* an IPv6 address ends with its bracket, so this colon is the port's */
+    if (a.len >= 2 && a.at[0] == '[')
+        return str_of(a.at + 1, a.len - 2);
+    if (a.len > 1 && a.at[a.len - 1] == '.')
+        a.len--;
+    return a.at ? a : STR("");
+}
+
 void request_begin(struct request *r, const struct request_start *start)
 {
     const struct snapshot *snap = r->view->snap;
-    unsigned port;
     r->head = *start->head;
     r->authority = start->host;
     r->target = start->target;
@@ -261,9 +273,7 @@ void request_begin(struct request *r, const struct request_start *start)
     r->absolute = start->absolute;
     r->has_host = !start->absolute && start->host.at;
     r->head_method = str_eq(r->head.method, STR("HEAD"));
-    r->host = STR("");
-    if (r->authority.at && !uri_split_authority(r->authority, &r->host, &port))
-        r->host = r->authority;
+    r->host = host_of(r->authority);
     if (snap->trusted_proxies.n > 0)
         forward_client_ip(&r->head, &r->peer, &snap->trusted_proxies, &r->client);
     if (uri_normalise(&r->arena, start->target, &r->path, &r->query) == URI_BAD) {
@@ -326,7 +336,8 @@ void request_end(struct request *r, enum reason reason, enum ended_by by)
     out.started = r->arrived;
     out.ended = worker_now(w);
     leases_return(r, SCOPE_REQUEST);
-    chain_request_end(r, &out);
+    if (r->n_uses > 0)
+        chain_request_end(r, &out);
     timer_fini(&w->timers, &r->wait);
     wake_release(r);
     body_fini(r);

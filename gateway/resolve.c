@@ -146,13 +146,21 @@ static int channel_open(struct resolver *r)
     struct ares_options o = {.timeout = (int)r->timeout_ms, .tries = TRIES, .sock_state_cb = on_socket_state,
                              .sock_state_cb_data = r, .flags = ARES_FLAG_NOSEARCH};
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | (r->servers ? ARES_OPT_FLAGS : 0);
-    int status = r->channel ? ARES_SUCCESS : ares_init_options(&r->channel, &o, mask);
 
+    if (r->channel)
+        return ARES_SUCCESS;
+    int status = ares_init_options(&r->channel, &o, mask);
     if (status != ARES_SUCCESS) {
         r->channel = NULL;
         return status;
     }
-    return r->servers ? ares_set_servers_ports_csv(r->channel, r->servers) : ARES_SUCCESS;
+    if (r->servers)
+        status = ares_set_servers_ports_csv(r->channel, r->servers);
+    if (status != ARES_SUCCESS) {
+        ares_destroy(r->channel);
+        r->channel = NULL;
+    }
+    return status;
 }
 
 struct resolver *resolver_new_with_servers(struct event_base *base, const struct clock *clock, const char *servers,
@@ -276,7 +284,7 @@ static void watch_failed(struct resolve_watch *w, const char *error)
     w->failures += w->failures < 100;
     timer_set(w->next, resolve_wait_failed(w->failures));
     if (w->n > 0 && w->failures == 1)
-        log_warn("resolve", "%s: %s; its %zu addresses of %llu s ago stand", w->name, error, w->n,
+        log_warn("resolve", "%s: %s; the answer of %llu s ago stands", w->name, error,
                  (unsigned long long)((clock_mono(w->resolver->clock) - w->answered_at) / NSEC_PER_SEC));
     if (!w->told)
         tell(w, error);

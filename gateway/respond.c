@@ -11,15 +11,15 @@
 #include <string.h>
 #include "lib/check.h"
 
-/* The head's bytes may be the scratch buffer's: copies what is used of them. */
+/* The head's bytes may be the scratch buffer's: copies what is used of them, the empty line behind them included. */
 void head_persist(struct request *r, struct http_head *h)
 {
     const struct http_field *last = h->n ? &h->fields[h->n - 1] : NULL;
     size_t len = last ? last->at + last->line_len : h->reason.at ? (size_t)(h->reason.at + h->reason.len - h->base) : 0;
     if (!h->base || len == 0)
         return;
-    char *copy = arena_alloc(&r->arena, len);
-    memcpy(copy, h->base, len);
+    char *copy = arena_alloc(&r->arena, len + 2);
+    memcpy(copy, h->base, len + 2);
     if (h->reason.at)
         h->reason.at = copy + (h->reason.at - h->base);
     h->base = copy;
@@ -131,6 +131,8 @@ static void send_head(struct request *r)
     r->first_byte = worker_now(r->worker);
     r->deadline = TIME_NEVER;        /* from now on only idle time counts */
     timer_clear(&r->wait);
+    if (r->att.up)
+        r->att.up->ops->resume(r->att.up);
     if (frame.kind == FRAME_LENGTH && resizes(r)) {
         http_head_remove_id(r->resp, HEADER_CONTENT_LENGTH);
         frame.kind = FRAME_UNKNOWN;
@@ -157,8 +159,6 @@ static void send_rest(struct request *r)
     pass_kept(r);
     if (!r->over && r->resp_whole)
         pass_end(r);
-    else if (!r->over && r->att.up)
-        r->att.up->ops->resume(r->att.up);
 }
 
 /* The reply stands in for the answer at hand, from the cursor's filter on. */

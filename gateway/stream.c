@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "lib/check.h"
 #include "worker.h"
@@ -74,20 +76,17 @@ static void keep_rest(struct stream *s, const struct iovec *v, int n, size_t don
     }
 }
 
-void worker_flush(struct worker *w)
+void gather_write(struct worker *w)
 {
     struct gather *g = &w->gather;
     struct stream *s = g->owner;
-    if (!s)
-        return;
-
     size_t done = 0;
     g->owner = NULL;
     if (s->open && !s->failed) {
         enum io io = s->connecting ? IO_AGAIN : s->ops->writev(s, g->v, g->n, &done);
         if (io == IO_ERR)
             stream_fail(s);
-        else
+        else if (io == IO_AGAIN)
             keep_rest(s, g->v, g->n, done);
         shutdown_if_done(s);
     }
@@ -185,8 +184,8 @@ enum io stream_read(struct stream *s, void *at, size_t cap, size_t *n)
     return io;
 }
 
-/* Writes what waits; true when the backlog fell to the low mark by it. */
-static bool out_drain(struct stream *s)
+/* Writes what waits; returns what came of it. */
+static unsigned out_drain(struct stream *s)
 {
     size_t before = s->out.len;
     while (s->out.len > 0) {
@@ -196,14 +195,16 @@ static bool out_drain(struct stream *s)
         enum io io = s->ops->writev(s, v, n, &done);
         if (io == IO_ERR) {
             stream_fail(s);
-            return false;
+            return 0;
         }
         out_consume(s, done);
         if (io == IO_AGAIN)
             break;
     }
     shutdown_if_done(s);
-    return before > s->out.len && s->out.len <= STREAM_LOW;
+    if (before == s->out.len)
+        return 0;
+    return s->out.len <= STREAM_LOW ? STREAM_TAKEN | STREAM_DRAINED : STREAM_TAKEN;
 }
 
 void stream_deliver(struct stream *s, unsigned what)
@@ -220,8 +221,8 @@ void stream_deliver(struct stream *s, unsigned what)
         if (s->ops->broken(s))
             stream_fail(s);
     }
-    if ((what & STREAM_WRITE) && s->out.len > 0 && out_drain(s))
-        what |= STREAM_DRAINED;
+    if ((what & STREAM_WRITE) && s->out.len > 0)
+        what |= out_drain(s);
     if (s->failed)
         what |= STREAM_FAILED;
     s->on_event(s, what);
@@ -244,9 +245,13 @@ void stream_init(struct stream *s, const struct stream_ops *ops, struct worker *
 
 static enum io io_of_errno(void) { return errno == EAGAIN || errno == EINTR ? IO_AGAIN : IO_ERR; }
 
+/*
+ * The C library's recv() and writev() are points where a thread may be cancelled, and pay for it with two atomic
+ * exchanges each. No thread of ours is ever cancelled: these go to the kernel directly.
+ */
 static enum io tcp_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
-    ssize_t got = recv(s->fd, at, cap, 0);
+    ssize_t got = syscall(SYS_recvfrom, s->fd, at, cap, 0, NULL, NULL);
     *n = got > 0 ? (size_t)got : 0;
     if (got > 0)
         return IO_OK;
@@ -258,7 +263,7 @@ static enum io tcp_writev(struct stream *s, const struct iovec *v, int n, size_t
     size_t want = 0;
     for (int i = 0; i < n; i++)
         want += v[i].iov_len;
-    ssize_t put = writev(s->fd, v, n);
+    ssize_t put = syscall(SYS_writev, s->fd, v, n);
     *done = put > 0 ? (size_t)put : 0;
     if (put < 0)
         return io_of_errno();

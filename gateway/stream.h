@@ -29,7 +29,8 @@ struct stream;
 
 enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR };
 
-enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, STREAM_AGAIN = 16, STREAM_DRAINED = 32 };
+enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, STREAM_AGAIN = 16, STREAM_DRAINED = 32,
+       STREAM_TAKEN = 64 };       /* DRAINED: the backlog fell to the low mark; TAKEN: some of it went */
 
 struct stream_ops {
     enum io (*read)(struct stream *, void *at, size_t cap, size_t *n);

@@ -14,8 +14,9 @@ void trace_print(const struct trace *t, unsigned worker)
     uint32_t first = t->n > TRACE_SIZE ? t->n - TRACE_SIZE : 0;
     for (uint32_t i = first; i < t->n; i++) {
         const struct trace_entry *e = &t->v[i % TRACE_SIZE];
-        fprintf(stderr, "trace worker=%u at=%llu %c%llu %u -> %u\n", worker, (unsigned long long)e->now, e->kind,
-                (unsigned long long)e->id, e->from, e->to);
+        fprintf(stderr, "trace worker=%u at=%llu %c%llu %u -> %u\n", worker, (unsigned long long)e->now,
+                (char)(e->what >> 16), (unsigned long long)(e->what >> 24), (unsigned)(e->what >> 8 & 0xff),
+                (unsigned)(e->what & 0xff));
     }
 }
 

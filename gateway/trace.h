@@ -13,14 +13,16 @@
 struct trace {
     uint32_t n;
     struct trace_entry {
-        uint64_t now, id;
-        uint8_t kind, from, to;      /* kind: 'c' client, 'r' request, 'u' upstream connection */
+        uint64_t now;                /* of the turn; 0: not read yet in it */
+        uint64_t what;               /* id << 24 | kind << 16 | from << 8 | to; kind: 'c' client, 'r' request, 'u' upstream */
     } v[TRACE_SIZE];
 };
 
 static inline void trace_step(struct trace *t, uint64_t now, char kind, uint64_t id, unsigned from, unsigned to)
 {
-    t->v[t->n++ % TRACE_SIZE] = (struct trace_entry){now, id, (uint8_t)kind, (uint8_t)from, (uint8_t)to};
+    struct trace_entry *e = &t->v[t->n++ % TRACE_SIZE];
+    e->now = now;
+    e->what = id << 24 | (uint64_t)kind << 16 | from << 8 | to;
 }
 
 /* To stderr, oldest first. */

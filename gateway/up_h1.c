@@ -25,7 +25,7 @@ void upconn_set_state(struct upconn *c, enum upconn_state to)
 {
     struct worker *w = c->s.worker;
     check(upconn_edges[c->state][to]);
-    trace_step(&w->trace, worker_now(w), 'u', c->id, c->state, to);
+    trace_step(&w->trace, w->now, 'u', c->id, c->state, to);
     c->state = to;
 }
 
@@ -137,7 +137,7 @@ static void upconn_event(struct stream *s, unsigned what)
     if ((what & STREAM_WRITE) && !c->s.failed) {
         if (what & STREAM_DRAINED)
             attempt_drained(c->up.att);
-        if (c->exchange == x && c->recv == RECV_HEAD && !(what & STREAM_READ))
+        if (c->exchange == x && c->recv == RECV_HEAD && (what & STREAM_TAKEN))
             upconn_arm_exchange(c);
     }
     if (c->s.failed)

@@ -71,7 +71,6 @@ static size_t final_head(struct upconn *c, const struct http_parser *p, struct s
     struct body_frame frame = frame_of(c, p);
     if (upgraded)
         upconn_set_state(c, UPCONN_TUNNEL);
-    upconn_arm_exchange(c);
     uint64_t x = c->exchange;
     attempt_head(att, head, frame, upgraded);
     if (c->exchange != x)
@@ -216,10 +215,10 @@ void upconn_read(struct upconn *c)
             ended(c, io);
             return;
         }
-        if (c->recv != RECV_HEAD && c->recv != RECV_DONE)
-            upconn_arm_exchange(c);
         if (!consume(c, bytes))
             return;
+        if (c->recv != RECV_HEAD && c->recv != RECV_DONE && !c->paused)
+            upconn_arm_exchange(c);
         attempt_batch_end(c->up.att);
         if (bytes.len >= budget) {
             stream_make_ready(&c->s);

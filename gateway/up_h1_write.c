@@ -61,7 +61,8 @@ static void up_head(struct up *up, struct request *r, struct body_frame frame)
     PUT_LIT(s, "\r\n");
     c->head_request = r->head_method;
     c->await_continue = r->expect_continue && !r->continued;
-    upconn_arm_exchange(c);
+    if (frame.kind != FRAME_NONE)    /* else up_end() follows, and does it */
+        upconn_arm_exchange(c);
 }
 
 static void up_data(struct up *up, struct str data)
@@ -102,11 +103,10 @@ static void up_pause(struct up *up)
 static void up_resume(struct up *up)
 {
     struct upconn *c = container_of(up, struct upconn, up);
-    if (!c->paused)
-        return;
+    bool paused = c->paused;
     c->paused = false;
-    upconn_arm_exchange(c);
-    if (c->s.readable || c->s.failed || c->in.rest)
+    upconn_arm_exchange(c);          /* also when it was not paused: the request's deadline may have gone */
+    if (paused && (c->s.readable || c->s.failed || c->in.rest))
         stream_make_ready(&c->s);
 }
 

@@ -107,7 +107,15 @@ static inline uint64_t worker_now(struct worker *w)
 }
 
 const char *worker_date(struct worker *);        /* for a Date field; 29 characters */
-void worker_flush(struct worker *);              /* writes what is gathered */
+void gather_write(struct worker *);
+
+/* Writes what is gathered. */
+static inline void worker_flush(struct worker *w)
+{
+    if (w->gather.owner)
+        gather_write(w);
+}
+
 void worker_bury(struct worker *, struct grave *, void (*bury)(struct worker *, struct grave *));
 
 #endif
