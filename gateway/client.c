@@ -255,6 +255,7 @@ void client_accept(struct worker *w, struct listener *l, int fd, const struct ip
 {
     struct client *c = client_new(w, l, peer);
     stream_open_tcp(&c->s, w, fd, false, client_event);
+    stream_deliver(&c->s, STREAM_READ);      /* its first bytes are there (listener.c): no need to wait for the event */
 }
 
 void client_drain(struct client *c)
