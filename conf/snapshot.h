@@ -100,25 +100,26 @@ struct route_match {
     struct pairs headers;            /* lower-case name -> exact value; "*" any; sorted */
 };
 
+/* What a request reads of its route stands first and close together: with thousands of routes each line is a cache miss. */
 struct route_conf {
+    const struct upstream_conf *upstream;      /* NULL: respond */
+    uint64_t max_body;               /* bytes; 0: none */
+    uint64_t total_timeout;          /* ns from the head's arrival to the final response head: 60s */
+    struct chain_conf filters;
+    struct {
+        bool set;
+        struct str prefix;           /* what replaces the matched subtree's prefix */
+        struct str path;             /* or: the whole path, with :params of the match */
+    } rewrite;
     struct str name;
     unsigned index;                  /* file order */
     struct route_match match;
-    const struct upstream_conf *upstream;      /* NULL: respond */
     struct {
         bool set;
         uint64_t status;
         struct pairs headers;
         struct str body;
     } respond;
-    struct {
-        bool set;
-        struct str prefix;           /* what replaces the matched subtree's prefix */
-        struct str path;             /* or: the whole path, with :params of the match */
-    } rewrite;
-    uint64_t max_body;               /* bytes; 0: none */
-    uint64_t total_timeout;          /* ns from the head's arrival to the final response head: 60s */
-    struct chain_conf filters;
 };
 
 enum log_to { LOG_TO_NONE, LOG_TO_STDOUT, LOG_TO_STDERR, LOG_TO_FILE };

@@ -94,35 +94,22 @@ void gather_write(struct worker *w)
     g->small_used = 0;
 }
 
-/* Makes the gather this stream's, with room for one more run. */
-static struct gather *gather_for(struct stream *s)
+/* The first run of a gather, one more than it holds, or bytes behind a backlog. Making room may write this stream's own
+ * bytes, and leave some: so the backlog is looked at after it. */
+void stream_put_slow(struct stream *s, const void *at, size_t len)
 {
     struct gather *g = &s->worker->gather;
-    if (g->owner != s || g->n == GATHER_MAX) {
-        worker_flush(s->worker);
-        g->owner = s;
-    }
-    return g;
-}
-
-void stream_put(struct stream *s, const void *at, size_t len)
-{
     if (len == 0 || s->failed || !s->open)
+        return;
+    if (s->out.len == 0 && (g->owner != s || g->n == GATHER_MAX))
+        worker_flush(s->worker);
+    if (s->failed)
         return;
     if (s->out.len > 0) {
         out_append(s, at, len);
         return;
     }
-    struct gather *g = gather_for(s);
-    if (s->out.len > 0) {            /* making room wrote this stream's own bytes, and not all were taken */
-        g->owner = NULL;
-        out_append(s, at, len);
-        return;
-    }
-    if (g->n > 0 && (const char *)g->v[g->n - 1].iov_base + g->v[g->n - 1].iov_len == at) {
-        g->v[g->n - 1].iov_len += len;
-        return;
-    }
+    g->owner = s;
     g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
 }
 
@@ -132,6 +119,8 @@ void stream_put_copy(struct stream *s, const void *at, size_t len)
     check(len <= GATHER_SMALL);
     if (s->out.len == 0 && (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX))
         worker_flush(s->worker);     /* before the copy: a flush empties the small bytes */
+    if (s->failed || !s->open)
+        return;                      /* nothing would be gathered, so no flush would ever empty them again */
     if (s->out.len > 0) {
         stream_put(s, at, len);
         return;

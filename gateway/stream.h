@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include "lib/buf.h"
 #include "lib/list.h"
+#include "worker.h"
 
 /*
  * A byte stream in both directions behind a vtable: tcp (also unix sockets), mem (tests/sim), later tls. The owning
@@ -24,7 +25,6 @@
  * Errors of writing are not returned: the stream is marked `failed` and its owner called from the ready list, so that no
  * caller loses the ground under its feet.
  */
-struct worker;
 struct stream;
 
 enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR };
@@ -71,7 +71,6 @@ void stream_init(struct stream *, const struct stream_ops *, struct worker *,
  * scratch buffer that it points into. */
 enum io stream_read(struct stream *, void *at, size_t cap, size_t *n);
 
-void stream_put(struct stream *, const void *at, size_t len);
 void stream_put_copy(struct stream *, const void *at, size_t len);     /* for bytes on the stack; small ones */
 /* Writes what is gathered for it; returns the bytes that are still to go. */
 size_t stream_flush(struct stream *);
@@ -81,6 +80,23 @@ void stream_close(struct stream *);                 /* at once; drops what is no
 void stream_reset(struct stream *);                 /* the same, and the peer sees an error, not an end */
 /* Calls on_event(STREAM_AGAIN) later in this turn. */
 void stream_make_ready(struct stream *);
+
+void stream_put_slow(struct stream *, const void *at, size_t len);
+
+/* The bytes go behind all that were put before. A run that goes on where the last one ended is joined to it. */
+static inline void stream_put(struct stream *s, const void *at, size_t len)
+{
+    struct gather *g = &s->worker->gather;
+    if (g->owner != s || s->out.len > 0 || g->n == GATHER_MAX || len == 0) {
+        stream_put_slow(s, at, len);
+        return;
+    }
+    struct iovec *last = &g->v[g->n - 1];
+    if ((const char *)last->iov_base + last->iov_len == at)
+        last->iov_len += len;
+    else
+        g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
+}
 
 /* For the kinds: an event has come. */
 void stream_deliver(struct stream *, unsigned what);
