@@ -13,7 +13,7 @@ fi
 packages=()
 for purpose in "$@"; do
     case $purpose in
-    build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev) ;;
+    build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev libssl-dev) ;;
     test) packages+=(python3) ;;
     clang) packages+=(clang) ;;
     fuzz) packages+=(clang libclang-rt-dev python3) ;;
