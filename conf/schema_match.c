@@ -11,6 +11,9 @@
 #include "http/uri.h"
 
 #define PARAMS_MAX 16
+#define PATH_MAX_LEN 8192    /* the longest target that a request may have */
+#define METHODS_MAX 64
+#define HEADERS_MAX 100      /* no request has more */
 
 const struct field schema_match_fields[] = {
     {.key = "host", .type = FIELD_TEXT, .offset = offsetof(struct route_match, host),
@@ -83,6 +86,9 @@ int schema_path_check(struct load *l, const struct yaml_node *n, const char *wha
 
     if (path.len == 0 || path.at[0] != '/')
         return yaml_err(err, l, n, "%s: \"%s\" must begin with \"/\"", what, quoted(path).text);
+    if (path.len > PATH_MAX_LEN)
+        return yaml_err(err, l, n, "%s: \"%s\" is longer than %d bytes, which no request is", what, quoted(path).text,
+                        PATH_MAX_LEN);
     for (size_t i = 0; i < path.len; i++) {
         if (path.at[i] == '?' || path.at[i] == '#')
             return yaml_err(err, l, n, "%s: \"%s\": a path holds no \"%c\"; a literal one is percent-encoded", what,
@@ -152,6 +158,8 @@ static int by_header(const void *a, const void *b)
 
 static int methods_check(struct load *l, const struct yaml_node *n, struct texts *methods, struct err *err)
 {
+    if (methods->n > METHODS_MAX)
+        return yaml_err(err, l, n, "match.method: more than %d methods", METHODS_MAX);
     for (size_t i = 0; i < methods->n; i++) {
         const struct yaml_node *at = n->type == YAML_LIST ? n->entries[i].value : n;
         struct str m = methods->v[i];
@@ -173,6 +181,8 @@ static int methods_check(struct load *l, const struct yaml_node *n, struct texts
 
 static int header_check(struct load *l, const struct yaml_node *n, struct pairs *headers, struct err *err)
 {
+    if (headers->n > HEADERS_MAX)
+        return yaml_err(err, l, n, "match.header: more than %d, which no request has", HEADERS_MAX);
     for (size_t i = 0; i < headers->n; i++) {
         struct pair *p = &headers->v[i];
         if (!http_is_token(p->key))
@@ -213,28 +223,51 @@ int schema_match_read(void *at, const struct yaml_node *n, struct load *l, struc
     return header ? header_check(l, header, &m->headers, err) : 0;
 }
 
-static struct str join(struct arena *a, struct str s, const char *sep, struct str more)
+/* Text that grows by doubling, so that a long match costs what it is long. */
+struct text {
+    struct arena *arena;
+    char *at;
+    size_t len, cap;
+};
+
+static void text_add(struct text *t, struct str s)
 {
-    return arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(s), sep, STR_ARG(more));
+    if (t->len + s.len > t->cap) {
+        size_t cap = (t->len + s.len) * 2 + 64;
+        char *more = arena_alloc(t->arena, cap);
+        if (t->len)
+            memcpy(more, t->at, t->len);
+        t->at = more;
+        t->cap = cap;
+    }
+    if (s.len)
+        memcpy(t->at + t->len, s.at, s.len);
+    t->len += s.len;
 }
 
 struct str schema_match_text(struct arena *a, const struct route_match *m, bool names)
 {
     /* No part can hold a line feed, so texts to compare are unambiguous. */
-    const char *sep = names ? " " : "\n";
-    struct str out = STR(""), s;
+    struct str sep = names ? STR(" ") : STR("\n"), s;
+    struct text t = {.arena = a};
 
-    for (size_t i = 0; i < m->methods.n; i++)
-        out = join(a, out, i ? "," : "", m->methods.v[i]);
-    if (m->methods.n || !names)
-        out = join(a, out, sep, STR(""));
-    if (m->host.len)
-        out = join(a, out, "", m->host);
-    for (size_t pos = 0; segment_next(m->path, &pos, &s);)
-        out = join(a, out, "/", s.len && s.at[0] == ':' && !names ? STR(":") : s);
-    for (size_t i = 0; i < m->headers.n; i++) {
-        out = join(a, out, sep, m->headers.v[i].key);
-        out = join(a, out, "=", m->headers.v[i].value);
+    for (size_t i = 0; i < m->methods.n; i++) {
+        text_add(&t, i ? STR(",") : STR(""));
+        text_add(&t, m->methods.v[i]);
     }
-    return out;
+    if (m->methods.n || !names)
+        text_add(&t, sep);
+    text_add(&t, m->host);
+    for (size_t pos = 0; segment_next(m->path, &pos, &s);) {
+        text_add(&t, STR("/"));
+        text_add(&t, s.len && s.at[0] == ':' && !names ? STR(":") : s);
+    }
+    for (size_t i = 0; i < m->headers.n; i++) {
+        text_add(&t, sep);
+        text_add(&t, m->headers.v[i].key);
+        text_add(&t, STR("="));
+        text_add(&t, m->headers.v[i].value);
+    }
+    text_add(&t, STR("\0"));
+    return str_of(t.at, t.len - 1);
 }

@@ -13,6 +13,8 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
+#define HEADERS_MAX 100      /* of an answer made here */
+
 #define ROUTE(field) offsetof(struct route_conf, field)
 
 static const struct field respond_fields[] = {
@@ -39,6 +41,8 @@ static struct yaml_node place_of(const struct pair *p)
 
 int schema_headers_check(struct load *l, const char *key, const struct pairs *pairs, struct err *err)
 {
+    if (pairs->n > HEADERS_MAX)
+        return yaml_err(err, l, NULL, "%s: more than %d", key, HEADERS_MAX);
     for (size_t i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->v[i];
         struct yaml_node at = place_of(p);

@@ -5,8 +5,9 @@
  * Only the part of YAML that people write by hand is taken: one document, mappings with scalar keys, no tags, no merge
  * keys. What YAML leaves open (a key twice) is refused.
  *
- * Bounds: bytes, depth, nodes and anchors. An alias shares the node that its anchor names, and counts as many nodes and
- * levels as that has, so that whoever walks the tree does bounded work too. A node may not hold an alias to itself.
+ * Bounds: bytes, before and after variables are put in, depth, nodes and anchors. An alias shares the node that its
+ * anchor names, and counts as many nodes and levels as that has, so that whoever walks the tree does bounded work too. A
+ * node may not hold an alias to itself.
  *
  * Not done here: what a scalar means. "yes" and "1e3" are texts until a field table reads them.
  */
@@ -44,6 +45,7 @@ struct reader {
     const struct yaml_limits *limits;
     struct err *err;
     size_t nodes;                    /* so far, aliases counted with all that they hold */
+    size_t expanded;                 /* bytes of values that variables were put into */
     struct anchor *anchors;
     size_t n_anchors;
     size_t chars, bytes;             /* a place in the text in both measures: byte_at() goes on from it */
@@ -192,7 +194,14 @@ static int scalar_text(struct reader *r, struct yaml_node *n, bool value)
     if (n->plain && is_null(n->text))
         n->type = YAML_NULL;
     struct place place = {r->name, n->line, n->col};
-    return expand(r->arena, n->text, &place, &n->text, r->err);
+    struct str before = n->text;
+    if (expand(r->arena, before, &place, &n->text, r->err) != 0)
+        return -1;
+    if (n->text.at != before.at)
+        r->expanded += n->text.len;
+    if (r->expanded > r->limits->bytes)
+        return err_at(r, &e->start_mark, "more than %zu bytes once variables are put in", r->limits->bytes);
+    return 0;
 }
 
 static void entries_grow(struct reader *r, struct yaml_node *n, size_t *cap)

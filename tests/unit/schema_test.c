@@ -132,3 +132,39 @@ TEST(matches_and_rewrites)
     snapshot_unref(&s);
     shared_set_free(set);
 }
+
+/* "head", `n` times "piece" with numbers put in, "tail": how it is refused, or "". */
+static const char *refusal_of_many(const char *head, const char *piece, unsigned n, const char *tail)
+{
+    static char text[40000];
+    static struct err err;
+    struct snapshot *s = NULL;
+    size_t len = (size_t)snprintf(text, sizeof(text), "%s", head);
+
+    err = (struct err){.text = ""};
+    for (unsigned i = 0; i < n; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, piece, i);
+    snprintf(text + len, sizeof(text) - len, "%s", tail);
+    set = shared_set_new();
+    int res = snapshot_load_text(str_c(text), "t", filters_all, set, 1, &s, &err);
+    EXPECT_EQ(res == 0, err.text[0] == '\0');
+    snapshot_unref(&s);
+    shared_set_free(set);
+    return err.text;
+}
+
+/* What is compared pairwise or held by every route has a cap, so that a hostile file costs no minutes and gigabytes. */
+TEST(matches_and_answers_have_caps)
+{
+    static const struct { const char *head, *piece, *tail; unsigned most; const char *text; } rows[] = {
+        {HEAD "routes: [{match: {path: /, method: [", "M%u,", "]}, respond: {}}]\n", 64, "more than 64 methods"},
+        {HEAD "routes: [{match: {path: /, header: {", "h%u: v,", "}}, respond: {}}]\n", 100, "more than 100, which"},
+        {HEAD "routes: [{match: /, respond: {headers: {", "h%u: v,", "}}}]\n", 100, "more than 100"},
+        {HEAD "routes: [{match: /", "a", ", respond: {}}]\n", 8191, "is longer than 8192 bytes"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        EXPECT_CSTR(refusal_of_many(rows[i].head, rows[i].piece, rows[i].most, rows[i].tail), "");
+        EXPECT(strstr(refusal_of_many(rows[i].head, rows[i].piece, rows[i].most + 1, rows[i].tail), rows[i].text) != NULL);
+    }
+}

@@ -85,6 +85,11 @@ TEST(variables_in_values_only)
     expect("\n a: ${WEIR_TEST_UNSET}", NULL,
            "2:5: ${WEIR_TEST_UNSET} is not set; set it, or write ${WEIR_TEST_UNSET:-default}");
     expect("[\xc3\xa9, ${WEIR_TEST_A}]", NULL, "1:5: ${...} inside [] or {} must be quoted: \"${VAR}\"");
+    struct yaml_limits few = {.bytes = 60, .depth = 4, .nodes = 10};
+    setenv("WEIR_TEST_LONG", "0123456789abcdefghij0123456789", 1);
+    expect("- ${WEIR_TEST_LONG}\n- ${WEIR_TEST_LONG}", &few,
+           "[0123456789abcdefghij0123456789@1:3 0123456789abcdefghij0123456789@2:3]");
+    expect("- ${WEIR_TEST_LONG}.\n- ${WEIR_TEST_LONG}", &few, "2:3: more than 60 bytes once variables are put in");
     expect("{a: $${X}}", NULL, "1:5: ${...} inside [] or {} must be quoted: \"${VAR}\"");
     expect("[\"${WEIR_TEST_EMPTY}\", cost$]", NULL, "[@1:2 cost$@1:24]");
 }
