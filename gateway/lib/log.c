@@ -5,13 +5,18 @@
  * A line is built on the stack and goes out in one write(2), so that lines of several threads, and of several processes
  * on one pipe, do not mix. What callers or files put into a text cannot end the line or steer a terminal: control
  * characters are escaped as \xNN. A line has at most LOG_LINE bytes; a longer one ends in "...". If stderr cannot be
- * written there is nobody to tell, and nothing waits: the line is lost.
+ * written there is nobody to tell: after 10 ms the line is lost, and a reader that is stuck holds nobody up. A pipe that
+ * polls as writable takes PIPE_BUF bytes at once, so that a write behind a poll does not sleep; the lock keeps another
+ * thread from coming between.
  *
- * The level is the one mutable global, with the sink itself: logging works before anything else does.
+ * The level and that lock are the mutable globals, with the sink itself: logging works before anything else does.
  */
 #include "lib/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,9 +26,13 @@
 #include <unistd.h>
 #include "lib/clock.h"
 
+#define LOG_WAIT 10                  /* ms */
 #define LOG_LINE 2048                /* bytes, the newline among them */
 
+_Static_assert(LOG_LINE <= PIPE_BUF, "a line must fit where a pipe polls as writable");
+
 static _Atomic(enum log_level) log_level = LOG_INFO;
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const level_names[] = {
     [LOG_ERROR] = "error",
@@ -86,8 +95,11 @@ static void line_write(struct line *l)
         l->len += 3;
     }
     l->bytes[l->len++] = '\n';
-    while (write(STDERR_FILENO, l->bytes, l->len) < 0 && errno == EINTR)
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    pthread_mutex_lock(&log_lock);
+    while (poll(&p, 1, LOG_WAIT) > 0 && write(STDERR_FILENO, l->bytes, l->len) < 0 && errno == EINTR)
         ;
+    pthread_mutex_unlock(&log_lock);
 }
 
 static void log_text(enum log_level level, const char *area, unsigned held, const char *fmt, va_list ap)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "lib/clock.h"
@@ -156,4 +157,36 @@ TEST(limited_says_how_many_it_held)
     log_limited(&limit, LOG_WARN, "accept", "and again");
     EXPECT_CSTR(capture_next(&c), "warn accept: and again");
     capture_end(&c);
+}
+
+/* Whoever logs goes on, though nobody reads. */
+TEST(a_full_pipe_holds_nobody_up)
+{
+    char page[4096], got[4096];
+    int fds[2], old = dup(STDERR_FILENO);
+    memset(page, 'x', sizeof(page));
+    if (pipe(fds))
+        abort();
+    fcntl(fds[1], F_SETFL, O_NONBLOCK);
+    while (write(fds[1], page, sizeof(page)) > 0) {
+    }
+    fcntl(fds[1], F_SETFL, 0);
+    dup2(fds[1], STDERR_FILENO);
+    alarm(20);
+    log_info("a", "lost");
+    alarm(0);
+    while (read(fds[0], got, sizeof(got)) == sizeof(got) && got[sizeof(got) - 1] == 'x') {
+        struct pollfd p = {.fd = fds[0], .events = POLLIN};
+        if (poll(&p, 1, 0) != 1)
+            break;
+    }
+    log_info("a", "kept");
+    ssize_t n = read(fds[0], got, sizeof(got) - 1);
+    dup2(old, STDERR_FILENO);
+    close(old);
+    close(fds[0]);
+    close(fds[1]);
+    got[n > 0 ? n : 0] = '\0';
+    EXPECT(strstr(got, "info a: kept\n") != NULL);
+    EXPECT(strstr(got, "lost") == NULL);
 }
