@@ -38,6 +38,7 @@ struct admin {
     char *unix_path;                 /* to be removed at the end; NULL: none */
     struct list conns;
     unsigned n_conns;
+    struct log_limit limit;          /* of what is said about failures to accept */
 };
 
 enum admin_state { ADMIN_READ, ADMIN_WRITE, ADMIN_LINGER };
@@ -276,11 +277,10 @@ static void refuse(int fd)
     struct page out = {0};
     char away[4096];
     answer_text(&out, 503, "", "Too many connections.");
-    ssize_t n = send(fd, out.at, out.len, MSG_NOSIGNAL);
-    shutdown(fd, SHUT_WR);
-    do
-        n = recv(fd, away, sizeof(away), 0);
-    while (n > 0);
+    if (send(fd, out.at, out.len, MSG_NOSIGNAL) > 0)
+        shutdown(fd, SHUT_WR);
+    for (unsigned i = 0; i < 16 && recv(fd, away, sizeof(away), 0) > 0; i++) {
+    }
     close(fd);
     page_free(&out);
 }
@@ -315,7 +315,7 @@ static void on_accept(evutil_socket_t listener, short what, void *arg)
             refuse(fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             /* The connection stays in the queue and the listener readable: pause instead of spinning. */
-            log_warn("admin", "accept: %s", strerror(errno));
+            log_limited(&a->limit, LOG_WARN, "admin", "accept: %s", strerror(errno));
             event_del(&a->accept_event);
             event_add(&a->resume_event, &accept_pause);
             return;

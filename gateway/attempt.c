@@ -18,7 +18,8 @@
 #include "upstream.h"
 #include "view.h"
 
-enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8 };
+/* Interim answers beyond MAX are dropped; at FLOOD the endpoint has lost its mind. */
+enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8, INTERIM_FLOOD = UINT8_MAX };
 
 void leg_enter(struct request *r, const struct upstream_conf *conf)
 {
@@ -26,6 +27,7 @@ void leg_enter(struct request *r, const struct upstream_conf *conf)
     check(!leg->active);
     *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true};
     leg->out.started = worker_now(r->worker);
+    r->att = (struct attempt){.req = r};
     leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
     r->hooks_up |= conf->filters.request_body;
     r->hooks_down |= conf->filters.response_body;
@@ -48,6 +50,7 @@ void leg_end(struct request *r, enum ended_by by, enum reason reason)
     leases_return(r, SCOPE_LEG);
     if (leg->n_uses > 0)
         chain_leg_end(r);
+    leases_return(r, SCOPE_LEG);
     leg->active = false;
     leg->n_uses = 0;
 }
@@ -87,6 +90,7 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     leases_return(r, SCOPE_ATTEMPT);
     if (r->leg.n_uses > 0)
         chain_attempt_end(r);
+    leases_return(r, SCOPE_ATTEMPT); /* should an end hook have taken one */
     a->active = false;
     if (reason != REASON_none && by != BY_CLIENT) {
         static struct log_limit limit;
@@ -225,6 +229,8 @@ void attempt_interim(struct attempt *a, const struct http_head *head)
     struct request *r = a->req;
     if (++a->interims > INTERIM_MAX) {
         metric_add(&r->worker->metrics, METRIC_interim_dropped_total, 1);
+        if (a->interims == INTERIM_FLOOD)        /* each costs memory, and puts the timeout off */
+            attempt_fail(a, REASON_upstream_bad, "interim_flood");
         return;
     }
     if (head->status == 100 && r->continued)
@@ -232,6 +238,18 @@ void attempt_interim(struct attempt *a, const struct http_head *head)
     r->down->ops->interim(r->down, head);
     r->down->ops->flush(r->down);
 }
+
+/* What came of an answer is not passed on. */
+static void answer_forget(struct request *r)
+{
+    r->resp = NULL;
+    r->resp_held = r->resp_whole = false;
+    if (r->resp_kept.len > 0)
+        buf_clear(&r->resp_kept, &r->worker->buf_blocks);
+}
+
+/* Whose doing a failure is. */
+static enum ended_by blame(enum reason reason) { return reason_status(reason) == 504 ? BY_DEADLINE : BY_UPSTREAM; }
 
 /* A pooled connection was closed before it saw the request, or so it looks: the same again on a new one. */
 static bool attempt_replay(struct request *r, enum reason reason)
@@ -254,16 +272,22 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
     a->fault = fault;
     if (r->responding || r->step == STEP_TUNNEL) {
         a->out.reason = reason;
-        request_fail(r, reason, reason == REASON_idle_timeout ? BY_DEADLINE : BY_UPSTREAM, fault);
+        request_fail(r, reason, blame(reason), fault);
         return;
     }
     if (attempt_replay(r, reason))
         return;
+    body_pause(r);                   /* there is no place for it: a filter may wait now */
     give_up_back(r, false);
+    if (r->step == STEP_RECV) {      /* on_response has the head: too late to judge it again */
+        request_fail(r, reason, blame(reason), fault);
+        return;
+    }
     if (reason == REASON_connect_failed && connect_next_address(r))
         return;
     a->out.reason = worker_now(r->worker) >= r->deadline ? REASON_total_timeout : reason;
-    r->resp = NULL;
+    answer_forget(r);
+    r->cursor = (struct cursor){0};  /* of the hooks that had the head before them, or its beginning */
     attempt_judge(r);
 }
 
@@ -271,13 +295,11 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
 static bool attempt_again(struct request *r, uint64_t when)
 {
     uint64_t now = worker_now(r->worker);
-    if (r->responding || !body_repeatable(r) || when >= r->deadline)
+    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline)
         return false;
     body_pause(r);
-    attempt_finish(r, BY_US, r->att.out.reason);
-    r->resp = NULL;
-    buf_clear(&r->resp_kept, &r->worker->buf_blocks);
-    r->resp_held = r->resp_whole = false;
+    attempt_finish(r, r->resp ? BY_US : blame(r->att.out.reason), r->att.out.reason);
+    answer_forget(r);
     request_set_step(r, STEP_ATTEMPT);
     if (when > now) {
         timer_set(&r->worker->timers, &r->wait, when);
@@ -290,17 +312,14 @@ static bool attempt_again(struct request *r, uint64_t when)
 static bool attempt_failover(struct request *r, struct str name)
 {
     const struct snapshot *snap = r->view->snap;
-    if (r->responding || !body_repeatable(r))
+    if (!body_repeatable(r) || chain_body_holds(r->leg.uses, r->leg.n_uses) || worker_now(r->worker) >= r->deadline)
         return false;
     for (size_t i = 0; i < snap->n_upstreams; i++) {
         if (!str_eq(snap->upstreams[i].name, name))
             continue;
         body_pause(r);
-        attempt_finish(r, BY_US, r->att.out.reason);
-        leg_end(r, BY_US, r->att.out.reason);
-        r->resp = NULL;
-        buf_clear(&r->resp_kept, &r->worker->buf_blocks);
-        r->resp_held = r->resp_whole = false;
+        leg_end(r, r->resp ? BY_US : blame(r->att.out.reason), r->att.out.reason);
+        answer_forget(r);
         leg_enter(r, &snap->upstreams[i]);
         request_set_step(r, STEP_LEG);
         request_run(r);
@@ -313,9 +332,7 @@ static bool attempt_failover(struct request *r, struct str name)
 static void attempt_accept(struct request *r)
 {
     if (!r->resp) {
-        enum reason reason = r->att.out.reason;
-        bool late = reason_status(reason) == 504;
-        request_fail(r, reason, late ? BY_DEADLINE : BY_UPSTREAM, r->att.fault);
+        request_fail(r, r->att.out.reason, blame(r->att.out.reason), r->att.fault);
         return;
     }
     r->resp_held = false;
@@ -332,9 +349,8 @@ void attempt_judge(struct request *r)
         attempt_accept(r);
         return;
     case CHAIN_HOLD:
-        if (!r->resp || r->resp_whole || r->cursor.why == WHY_TIMER) {
-            r->cursor.at++;          /* it was asked for the last time */
-            r->cursor.why = WHY_FIRST;
+        if (!r->resp || r->resp_whole || r->att.upgraded || r->cursor.last_ask) {
+            chain_cursor_next(r);    /* it was asked for the last time */
             attempt_judge(r);
             return;
         }
@@ -347,14 +363,11 @@ void attempt_judge(struct request *r)
             r->att.up->ops->pause(r->att.up);
         return;
     case CHAIN_RETRY:
-        r->cursor = (struct cursor){0};
-        if (!attempt_again(r, call.not_before))
-            attempt_accept(r);
-        return;
     case CHAIN_FAILOVER:
-        r->cursor = (struct cursor){0};
-        if (!attempt_failover(r, call.failover))
-            attempt_accept(r);
+        if (next == CHAIN_RETRY ? attempt_again(r, call.not_before) : attempt_failover(r, call.failover))
+            return;
+        chain_cursor_next(r);        /* it cannot be: the others are asked about what there is */
+        attempt_judge(r);
         return;
     case CHAIN_REPLY:
         attempt_finish(r, BY_US, r->reply.reason);
@@ -371,7 +384,9 @@ void attempt_judge(struct request *r)
 void attempt_head(struct attempt *a, struct http_head *head, struct body_frame frame, bool upgraded)
 {
     struct request *r = a->req;
-    struct str protocol = upgraded ? http_head_get_id(head, HEADER_UPGRADE) : (struct str){NULL, 0};
+    struct str protocol = {NULL, 0};
+    if (upgraded)                    /* copied: the bytes that it stands in may go while a filter waits */
+        protocol = arena_copy(&r->arena, http_head_get_id(head, HEADER_UPGRADE));
     a->out.first_byte = worker_now(r->worker);
     a->out.status = head->status;
     a->upgraded = upgraded;
@@ -428,4 +443,6 @@ void attempt_drained(struct attempt *a)
     struct request *r = a->req;
     if (r->step == STEP_SEND || r->step == STEP_RECV || r->step == STEP_TUNNEL)
         body_resume(r);
+    if (r->step == STEP_TUNNEL)
+        request_check_fins(r, BY_UPSTREAM);
 }

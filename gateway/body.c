@@ -33,7 +33,7 @@ static void keep(struct request *r, const struct slice *s)
 {
     if (!r->kept_all)
         return;
-    if (r->kept.len + s->len > r->keep_max && r->att.connected) {
+    if (r->responding || (r->kept.len + s->len > r->keep_max && r->att.connected)) {
         r->kept_all = false;
         if (r->kept.len > 0) {
             worker_flush(r->worker);
@@ -76,7 +76,7 @@ static void drain_collected(struct request *r)
     struct worker *w = r->worker;
     struct buf bytes = r->collected;
     r->collected = (struct buf){0};
-    while (bytes.len > 0 && !r->over) {
+    while (bytes.len > 0 && !r->over && r->step != STEP_REPLY) {
         struct iovec v;
         buf_peek(&bytes, &v, 1);
         chain_body_up(r, (struct slice){v.iov_base, v.iov_len, false});
@@ -121,7 +121,7 @@ void body_begin(struct request *r)
 /* Of the collection: has its filter enough? */
 static void collected_more(struct request *r)
 {
-    if (!r->body_whole && r->collected.len < r->collect_max)
+    if (!r->body_whole && r->kept.len + r->collected.len < r->collect_max)
         return;
     body_pause(r);
     request_set_step(r, r->leg.active ? STEP_LEG : STEP_FILTER);
@@ -168,21 +168,30 @@ void request_batch_end(struct request *r)
 
 void body_fini(struct request *r)
 {
+    if (r->kept.len + r->collected.len + r->resp_kept.len > 0)
+        worker_flush(r->worker);     /* they may be on their way */
     buf_clear(&r->collected, &r->worker->buf_blocks);
     buf_clear(&r->kept, &r->worker->buf_blocks);
     buf_clear(&r->resp_kept, &r->worker->buf_blocks);
 }
 
-struct str body_flatten(struct request *r, const struct buf *b)
+static char *copy_out(char *to, const struct buf *b)
 {
-    char *text = arena_alloc(&r->arena, b->len + 1);
     const struct buf_block *at = NULL;
     struct iovec v;
-    size_t n = 0;
     while (buf_next(b, &at, &v)) {
-        memcpy(text + n, v.iov_base, v.iov_len);
-        n += v.iov_len;
+        memcpy(to, v.iov_base, v.iov_len);
+        to += v.iov_len;
     }
-    text[n] = 0;
-    return str_of(text, n);
+    return to;
+}
+
+struct str body_flatten(struct request *r, const struct buf *b, const struct buf *behind)
+{
+    size_t len = b->len + (behind ? behind->len : 0);
+    char *text = arena_alloc(&r->arena, len + 1), *end = copy_out(text, b);
+    if (behind)
+        end = copy_out(end, behind);
+    *end = '\0';
+    return str_of(text, len);
 }

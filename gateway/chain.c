@@ -65,7 +65,8 @@ void wait_until(struct call *call, uint64_t when)
 static void await_nothing(struct request *r)
 {
     timer_clear(&r->wait);
-    wake_forget(r);
+    if (r->wake_slot)
+        wake_forget(r);
 }
 
 void chain_cursor_next(struct request *r)

@@ -73,6 +73,11 @@ static void held_drop(struct held *h, struct worker *w)
     buf_clear(&h->bytes, &w->buf_blocks);
 }
 
+static bool resizes(const struct use *u, bool up)
+{
+    return up ? u->inst->type->resizes_request_body : u->inst->type->resizes_body;
+}
+
 static enum verdict ask(const struct pass *p, struct use *u, size_t k, enum why why, struct slice s)
 {
     struct call call;
@@ -83,6 +88,8 @@ static enum verdict ask(const struct pass *p, struct use *u, size_t k, enum why 
     enum verdict v = p->up ? u->inst->type->on_request_body(&call, s) : u->inst->type->on_response_body(&call, s);
     if (u->inst->shadow)
         return chain_enforced(u, v);
+    if (v == FILTER_DROP && !resizes(u, p->up))
+        v = FILTER_FAIL;             /* the length that was promised would not come */
     if (v == FILTER_FAIL && !stopped(p))
         request_fail(p->req, call.reason ? call.reason : REASON_filter_failed, BY_US, u->inst->type->name);
     return v;
@@ -181,6 +188,7 @@ void body_emit(struct call *call, const void *at, size_t len)
     struct pass p = {call->req, e->up};
     if (e->use->inst->shadow || stopped(&p))
         return;
+    check(resizes(e->use, e->up));
     pass_from(&p, e->at + 1, (struct slice){at, len, false});
     worker_flush(call->req->worker);     /* the caller's bytes need not stay */
 }

@@ -15,14 +15,14 @@
 #include "lib/check.h"
 #include "listener.h"
 
-enum { LINGER_NS = 1000000000 };
+enum { LINGER_NS = 1000000000, DRAIN_FRESH_NS = 500000000 };
 
 static const bool client_edges[CLIENT_STATES][CLIENT_STATES] = {
     [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSING] = true,
                      [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
     [CLIENT_HEAD] = {[CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
-    [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
-                     [CLIENT_CLOSED] = true},
+    [CLIENT_BODY] = {[CLIENT_BUSY] = true, [CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true,
+                     [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
     [CLIENT_BUSY] = {[CLIENT_IDLE] = true, [CLIENT_TUNNEL] = true, [CLIENT_CLOSING] = true, [CLIENT_LINGER] = true,
                      [CLIENT_CLOSED] = true},
     [CLIENT_TUNNEL] = {[CLIENT_CLOSING] = true, [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
@@ -63,6 +63,8 @@ void client_close(struct client *c, enum reason reason)
         return;
     if (c->down.req)
         request_abort(c->down.req, reason);      /* comes back through down.done */
+    if (c->down.req)                             /* the answer to that waits for a filter, and has lost its time */
+        request_abort(c->down.req, REASON_client_gone);
     if (c->state == CLIENT_CLOSED)
         return;
     stream_close(&c->s);
@@ -82,7 +84,27 @@ static void client_cut(struct client *c)
 void client_arm(struct client *c, uint64_t ns)
 {
     struct worker *w = c->s.worker;
+    c->looks = false;
     timer_set(&w->timers, &c->timer, time_after(worker_now(w), ns));
+}
+
+/* The deadline of one that is read in the middle of something; a tunnel has none here, its endpoint's counts. */
+static void client_arm_awaited(struct client *c)
+{
+    uint64_t limit = c->state == CLIENT_TUNNEL ? TIME_NEVER : c->listener->conf->body_timeout;
+    client_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
+    c->looks = limit > STREAM_LOOK_NS;
+}
+
+/* It is silent. Is it still there? */
+static void client_look(struct client *c)
+{
+    uint64_t limit = c->listener->conf->body_timeout;
+    c->looks = false;
+    if (c->state == CLIENT_BODY || stream_backlog(&c->s) > 0)
+        client_arm(c, limit > STREAM_LOOK_NS ? limit - STREAM_LOOK_NS : limit);
+    c->s.readable = true;
+    client_read(c);
 }
 
 void client_arm_state(struct client *c)
@@ -98,8 +120,10 @@ void client_arm_state(struct client *c)
     case CLIENT_BODY:
     case CLIENT_BUSY:
     case CLIENT_TUNNEL:
-        if (stream_backlog(&c->s) > 0 || (c->state == CLIENT_BODY && !c->paused && !c->x->expects && !c->x->ended))
+        if (stream_backlog(&c->s) > 0)
             client_arm(c, conf->body_timeout);
+        else if (c->state != CLIENT_BUSY && !c->paused && !c->x->expects && !c->x->ended)
+            client_arm_awaited(c);
         else
             timer_clear(&c->timer);
         break;
@@ -118,6 +142,10 @@ static void client_timeout(struct timer *t, uint64_t now)
 {
     (void)now;
     struct client *c = container_of(t, struct client, timer);
+    if (c->looks && (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL)) {
+        client_look(c);
+        return;
+    }
     switch ((enum client_state)c->state) {
     case CLIENT_HEAD:
         request_refuse(client_refused_request(c), REASON_client_timeout, STR("head_timeout"));
@@ -262,6 +290,11 @@ void client_drain(struct client *c)
 {
     if (c->state != CLIENT_IDLE || c->s.readable || c->in.rest)
         return;
+    if (c->fresh) {
+        uint64_t time = c->listener->conf->header_timeout;
+        client_arm(c, time < DRAIN_FRESH_NS ? time : DRAIN_FRESH_NS);
+        return;
+    }
     if (stream_backlog(&c->s) > 0 || c->discard > 0)
         client_finish(c);            /* the last answer is not taken yet */
     else

@@ -47,6 +47,7 @@ struct client {
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
     bool fresh;                      /* no request yet */
+    bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
 };
 
 /* Takes the connected socket over. */
@@ -55,7 +56,8 @@ void client_accept(struct worker *, struct listener *, int fd, const struct ip *
 struct client *client_new(struct worker *, struct listener *, const struct ip *peer);
 void client_event(struct stream *, unsigned what);
 void client_close(struct client *, enum reason);
-/* No further request: idle ones close at once, others after their answer. */
+/* No further request: one that is idle closes at once, a new one after its first request, for which it has half a second:
+ * its client has just been let in and is about to ask. Others close after their answer. */
 void client_drain(struct client *);
 
 #endif

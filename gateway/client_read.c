@@ -11,7 +11,9 @@
 #include "lib/check.h"
 #include "listener.h"
 
-enum { READ_BUDGET = 512 * 1024 };       /* bytes a callback: then others get their turn */
+/* A callback's share in bytes, and in requests that were answered at once (their memory lasts until the end of the turn):
+ * then others get their turn. */
+enum { READ_BUDGET = 512 * 1024, HEAD_BUDGET = 32 };
 
 static enum reason reason_of_fault(enum http_fault fault)
 {
@@ -98,6 +100,7 @@ static size_t read_head(struct client *c, struct str bytes)
     size_t len;
     switch (inbox_parse(&c->in, PARSE_REQUEST, bytes, &fresh, &p)) {
     case PARSE_MORE:
+        c->s.readable = true;                /* STREAM_LOOK_NS */
         if (c->state == CLIENT_IDLE) {
             client_set_state(c, CLIENT_HEAD);
             if (!c->fresh)               /* a new connection's time runs from its beginning */
@@ -211,17 +214,22 @@ static size_t discard(struct client *c, struct str bytes)
     return n;
 }
 
-/* Uses up what it can; stops when the state says that nothing is read. */
+/* Uses up what it can, within the budget; stops when the state says that nothing is read. */
 static void consume(struct client *c, struct str bytes)
 {
     size_t used = 0;
-    while (used < bytes.len) {
+    unsigned heads = 0;
+    while (used < bytes.len && heads < HEAD_BUDGET) {
         struct str rest = str_of(bytes.at + used, bytes.len - used);
         size_t n = 0;
         switch ((enum client_state)c->state) {
         case CLIENT_IDLE:
         case CLIENT_HEAD:
-            n = c->discard > 0 ? discard(c, rest) : read_head(c, rest);
+            if (c->discard > 0)
+                n = discard(c, rest);
+            else if (stream_backlog(&c->s) <= STREAM_HIGH)
+                n = read_head(c, rest);
+            heads++;
             break;
         case CLIENT_BODY:
         case CLIENT_TUNNEL:
@@ -246,15 +254,21 @@ static void at_eof(struct client *c, enum io io)
 {
     if (c->state == CLIENT_TUNNEL && io == IO_EOF)
         request_fin(c->down.req);
+    else if (c->state == CLIENT_IDLE && io == IO_EOF && stream_backlog(&c->s) > 0 && c->listener->conf->half_close_keep)
+        client_finish(c);            /* it still takes its last answer */
     else
         client_close(c, REASON_client_gone);
 }
+
+/* Does it ask faster than it takes answers? Then it is not read until it has taken some. */
+static bool behind(const struct client *c) { return stream_backlog(&c->s) > STREAM_HIGH; }
 
 static bool wants_more(const struct client *c)
 {
     switch ((enum client_state)c->state) {
     case CLIENT_IDLE:
     case CLIENT_HEAD:
+        return c->discard > 0 || !behind(c);
     case CLIENT_LINGER:
         return true;
     case CLIENT_BODY:
@@ -271,6 +285,15 @@ static void batch_end(struct client *c)
         request_batch_end(c->down.req);
 }
 
+/* Was something left that could be used? Then it comes back in the next turn. */
+static bool left_over(struct client *c)
+{
+    if (!c->in.rest || c->in.rest->parsing || !wants_more(c))
+        return false;
+    stream_make_ready(&c->s);
+    return true;
+}
+
 void client_read(struct client *c)
 {
     size_t budget = READ_BUDGET;
@@ -278,7 +301,7 @@ void client_read(struct client *c)
         consume(c, inbox_bytes(&c->in));
         batch_end(c);
     }
-    while (c->s.readable && wants_more(c)) {
+    while (!left_over(c) && c->s.readable && wants_more(c)) {
         struct str bytes;
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
@@ -287,10 +310,10 @@ void client_read(struct client *c)
             at_eof(c, io);
             return;
         }
-        if (c->state == CLIENT_BODY) {
+        if (c->state == CLIENT_BODY)
             c->x->expects = false;       /* it did not wait, or has got its 100 */
+        if (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL)
             client_arm_state(c);
-        }
         consume(c, bytes);
         batch_end(c);
         if (bytes.len >= budget) {

@@ -41,16 +41,18 @@ struct control {
     struct snapshot *snap;
     struct worker *workers;
     pthread_t *threads;
-    unsigned n;
+    unsigned n, started;             /* workers; those of them that have a thread */
     _Atomic uint64_t open_connections;
     struct access_log *log;
     struct resolver *resolver;
     struct watch *watches;
-    size_t n_watches, unanswered;
+    size_t n_watches;
+    size_t unanswered, unresolved;   /* of the watches: without a first answer, without an address */
     struct admin *admin, *probes;
     struct event *signals[SIGNALS], *tick;
     enum phase phase;
     uint64_t since;                  /* when the phase began */
+    _Atomic unsigned drained;        /* workers that accept no more and counted whom they have */
     _Atomic unsigned cut;            /* requests that the drain did not wait for */
     bool twice;                      /* a second signal came */
 };
@@ -61,7 +63,7 @@ struct watch {
     const struct endpoint_conf *conf;
     size_t upstream, endpoint;
     struct resolve_watch *handle;
-    bool answered;
+    bool answered, resolved;
 };
 
 /* ---- orders to workers ---- */
@@ -99,11 +101,12 @@ static void order_say_close(struct worker *w, struct control *c)
 {
     (void)c;
     w->draining = true;
+    for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
+        listener_last_call(container_of(n, struct listener, link));
 }
 
 static void order_drain(struct worker *w, struct control *c)
 {
-    (void)c;
     w->draining = true;
     for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
         listener_stop(container_of(n, struct listener, link));
@@ -111,6 +114,7 @@ static void order_drain(struct worker *w, struct control *c)
         next = n->next;
         client_drain(container_of(n, struct client, link));
     }
+    atomic_fetch_add(&c->drained, 1);
 }
 
 static void order_cut(struct worker *w, struct control *c)
@@ -155,6 +159,10 @@ static void names_came(void *ctx, const struct resolved *res)
         watch->answered = true;
         c->unanswered--;
     }
+    if (res->n > 0 && !watch->resolved) {
+        watch->resolved = true;
+        c->unresolved--;
+    }
 }
 
 static void names_watch(struct control *c)
@@ -164,7 +172,7 @@ static void names_watch(struct control *c)
         for (size_t e = 0; e < c->snap->upstreams[u].n; e++)
             c->n_watches += c->snap->upstreams[u].endpoints[e].address.len == 0;
     c->watches = mem_array(c->n_watches, sizeof *c->watches);
-    c->unanswered = c->n_watches;
+    c->unanswered = c->unresolved = c->n_watches;
     struct watch *watch = c->watches;
     for (size_t u = 0; u < c->snap->n_upstreams; u++) {
         for (size_t e = 0; e < c->snap->upstreams[u].n; e++) {
@@ -190,8 +198,8 @@ static void page_metrics(void *ctx, struct page *page)
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)access_log_dropped(c->log));
-    page_printf(page, "# HELP weir_names_unresolved Endpoint names without a first answer.\n"
-                      "# TYPE weir_names_unresolved gauge\nweir_names_unresolved %zu\n", c->unanswered);
+    page_printf(page, "# HELP weir_names_unresolved Endpoint names that no address is known for.\n"
+                      "# TYPE weir_names_unresolved gauge\nweir_names_unresolved %zu\n", c->unresolved);
 }
 
 static bool page_ready(void *ctx, struct page *why)
@@ -243,7 +251,9 @@ static void tick(evutil_socket_t fd, short what, void *arg)
         phase_set(c, PHASE_DRAINING);
     } else if (c->phase == PHASE_DRAINING) {
         bool late = past >= c->snap->drain_timeout;
-        if (late || gauge(c, METRIC_client_connections) == 0) {
+        /* Until all workers have emptied their accept queues, no connection says nothing. */
+        bool empty = atomic_load(&c->drained) >= c->n && gauge(c, METRIC_client_connections) == 0;
+        if (late || empty) {
             event_base_loopbreak(c->base);
             return;
         }
@@ -374,16 +384,19 @@ static void *worker_thread(void *arg)
 }
 
 /* Signals are the control thread's: the workers are born with all of them blocked. */
-static void workers_start(struct control *c)
+static int workers_start(struct control *c, struct err *err)
 {
     sigset_t all, before;
+    int failed = 0;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    for (unsigned i = 0; i < c->n; i++) {
+    for (unsigned i = 0; i < c->n && !failed; i++) {
         c->workers[i].log = access_log_ring(c->log, i);
-        check(pthread_create(&c->threads[i], NULL, worker_thread, &c->workers[i]) == 0);
+        failed = pthread_create(&c->threads[i], NULL, worker_thread, &c->workers[i]);
+        c->started += !failed;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed ? err_set(err, "cannot start worker %u of %u: %s", c->started + 1, c->n, strerror(failed)) : 0;
 }
 
 static int admin_start(struct control *c, struct err *err)
@@ -400,23 +413,21 @@ static int control_start(struct control *c, const char *path, struct err *err)
 {
     if (control_load(path, c->shared, &c->snap, err) != 0)
         return -1;
+    signals_watch(c);                /* what comes from now on is seen once everything runs, and cleans up after itself */
     workers_make(c, files_raise());
     if (listeners_open(c, err) != 0 || admin_start(c, err) != 0
         || access_log_open(c->snap->log_to, c->snap->log_path, c->n, &c->log, err) != 0)
         return -1;
-    signals_watch(c);
     names_watch(c);
-    workers_start(c);
-    return 0;
+    return workers_start(c, err);
 }
 
 static void workers_end(struct control *c)
 {
-    if (c->threads && c->threads[0]) {
+    if (c->started > 0)
         order_all(c, order_stop);
-        for (unsigned i = 0; i < c->n; i++)
-            pthread_join(c->threads[i], NULL);
-    }
+    for (unsigned i = 0; i < c->started; i++)
+        pthread_join(c->threads[i], NULL);
     for (unsigned i = 0; i < c->n; i++) {
         struct worker *w = &c->workers[i];
         while (!list_empty(&w->listeners))

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "chain.h"
 #include "conf/snapshot.h"
 #include "exchange.h"
 #include "filter.h"
@@ -77,7 +78,8 @@ struct cursor {
     size_t at;                               /* index of the filter */
     bool waiting;
     enum why why;
-    uint64_t generation;                     /* of the wake-up that is awaited */
+    uint64_t hold_until;                     /* of the filter that holds the head; 0: no such time */
+    bool last_ask;                           /* its HOLD counts as NEXT: the hold is full, or its time is up */
 };
 
 struct request {
@@ -172,6 +174,7 @@ void request_run(struct request *);                          /* steps until it m
 /* Answers with the reason's status if nothing is committed, else cuts. The request is over, or replying, after it. */
 void request_fail(struct request *, enum reason, enum ended_by, const char *fault);
 void request_end(struct request *, enum reason, enum ended_by);      /* the one way out */
+void request_check_fins(struct request *, enum ended_by);    /* ends a tunnel that both sides have ended */
 void request_wait(struct request *);                         /* parks it till the deadline at the latest */
 /* A wake-up of the given kind for a hook that waits; nothing happens when none does. */
 void request_resume(struct request *, enum why);
@@ -183,6 +186,7 @@ void request_log(struct request *);
 
 /* respond.c: the answer on its way down */
 void respond_reply(struct request *);                        /* sends r->reply through the hooks; the request ends */
+void respond_skip(struct request *);                         /* on_response without the filter that waits */
 void respond_head(struct request *);                         /* r->resp through on_response; from the cursor on */
 void respond_data(struct request *, struct str);
 void respond_finish(struct request *);                       /* no more body comes */
@@ -206,34 +210,7 @@ void body_begin(struct request *);                           /* an attempt is co
 void body_to_up(struct request *, struct slice);             /* the sink behind the hooks */
 bool body_repeatable(const struct request *);
 void body_fini(struct request *);
-struct str body_flatten(struct request *, const struct buf *);
-
-/* chain.c */
-enum chain { CHAIN_NEXT, CHAIN_PARKED, CHAIN_REPLY, CHAIN_FAIL, CHAIN_BODY, CHAIN_HOLD, CHAIN_RETRY, CHAIN_FAILOVER };
-struct use *chain_uses_new(struct request *, const struct chain_conf *, const struct chain_conf *, size_t *n);
-enum chain chain_request(struct request *);                  /* from the cursor on; CHAIN_FAIL: r->reason */
-enum chain chain_leg(struct request *);
-enum chain chain_attempt(struct request *);
-bool chain_endpoint(struct request *, size_t endpoint);      /* false: not this one */
-enum chain chain_head(struct request *, struct call *);      /* call: the last hook's, for what it asks */
-enum chain chain_response(struct request *);
-void chain_trailers(struct request *);
-void chain_attempt_end(struct request *);
-void chain_leg_end(struct request *);
-void chain_request_end(struct request *, const struct outcome *);
-void call_init(struct call *, struct request *, struct use *);
-void chain_cursor_next(struct request *);                    /* on to the next filter: what the last one awaited is off */
-enum verdict chain_enforced(const struct use *, enum verdict);      /* what counts of it: nothing in shadow mode */
-/* The k-th filter that an answer meets on its way down: the leg's last first; NULL: no more. */
-struct use *chain_down_use(struct request *, size_t k);
-struct use *chain_up_use(struct request *, size_t k);
-
-/* chain_body.c */
-void chain_body_up(struct request *, struct slice);          /* through on_request_body to body_to_up() */
-void chain_body_down(struct request *, struct slice);        /* through on_response_body to respond_sink() */
-void chain_body_fini(struct request *, struct use *, size_t n);
-bool chain_body_holds(const struct use *, size_t n);         /* some of them holds of the request's body */
-void respond_sink(struct request *, struct slice);
+struct str body_flatten(struct request *, const struct buf *, const struct buf *behind);   /* behind: may be NULL */
 
 /* lease.c */
 void leases_give_back(struct request *, enum scope);

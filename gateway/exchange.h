@@ -99,13 +99,13 @@ void request_abort(struct request *, enum reason);            /* the client is g
 /* ---- inward, called by an up's codec ---- */
 
 void attempt_connected(struct attempt *);
-void attempt_interim(struct attempt *, const struct http_head *);
 /* Any of these may end the exchange (retry, refusal): the codec looks whether it still has one before it goes on. */
+void attempt_interim(struct attempt *, const struct http_head *);
 void attempt_head(struct attempt *, struct http_head *, struct body_frame, bool upgraded);
 void attempt_data(struct attempt *, struct str);
 void attempt_end(struct attempt *, struct http_head *trailers);           /* the answer is whole */
 void attempt_batch_end(struct attempt *);
-void attempt_drained(struct attempt *);
+void attempt_drained(struct attempt *);                       /* backlog < STREAM_LOW; may come again below it */
 void attempt_fin(struct attempt *);                           /* tunnel: the upstream's FIN */
 void attempt_fail(struct attempt *, enum reason, const char *fault);
 

@@ -30,21 +30,25 @@ static const char over_cap[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type
     "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
     "\"detail\":\"too many connections are open\",\"reason\":\"connections\"}\n";
 
-/* A socket file that nobody listens on any more may go; anything else in its place may not. */
+/* A socket file that nobody listens on any more may go; anything else in its place may not. Only a refused connection
+ * says that nobody does: one that has to wait, or is not allowed, says that somebody may. */
 static int clear_stale_unix(const struct listen_conf *conf, struct err *err)
 {
     struct stat st;
     const char *path = conf->address.un.sun_path;
-    if (stat(path, &st) != 0)
+    if (lstat(path, &st) != 0)
         return 0;
     if (!S_ISSOCK(st.st_mode))
         return err_set(err, "listen %s: the file exists and is no socket", conf->at.at);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool alive = fd >= 0 && connect(fd, &conf->address.sa, conf->address.len) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (alive)
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
+    int why = connect(fd, &conf->address.sa, conf->address.len) == 0 ? 0 : errno;
+    close(fd);
+    if (why == 0 || why == EAGAIN)
         return err_set(err, "listen %s: another process listens there", conf->at.at);
+    if (why != ECONNREFUSED)
+        return err_set(err, "listen %s: cannot tell whether another process listens there: %s", conf->at.at, strerror(why));
     return unlink(path) == 0 ? 0 : err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
 }
 
@@ -91,10 +95,14 @@ static void listener_pause(struct listener *l)
     l->event = NULL;
 }
 
+/* What has come is read away first: a close with unread bytes would be a reset, which can overtake the answer. */
 static void refuse(int fd)
 {
+    char away[4096];
     if (send(fd, over_cap, sizeof over_cap - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
         shutdown(fd, SHUT_WR);
+    for (int i = 0; i < 16 && recv(fd, away, sizeof away, MSG_DONTWAIT) > 0; i++) {
+    }
     close(fd);
 }
 
@@ -150,6 +158,7 @@ struct listener *listener_new(struct worker *w, const struct listen_conf *conf, 
     l->conf = conf;
     l->fd = fd;
     l->batch = 1;
+    l->owns_name = fd >= 0 && w->id == 0 && conf->address.sa.sa_family == AF_UNIX;
     timer_init(&l->pause, listener_again);
     list_append(&w->listeners, &l->link);
     return l;
@@ -163,10 +172,25 @@ void listener_start(struct listener *l)
     check(l->event && event_add(l->event, NULL) == 0);
 }
 
+void listener_last_call(struct listener *l)
+{
+    if (l->fd >= 0 && l->conf->address.sa.sa_family != AF_UNIX)
+        (void)setsockopt(l->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){0}, sizeof(int));
+}
+
+/* While the socket still listens, so that whoever starts in our place cannot have made the file anew yet. */
+static void name_remove(struct listener *l)
+{
+    if (l->owns_name)
+        (void)unlink(l->conf->address.un.sun_path);
+    l->owns_name = false;
+}
+
 void listener_stop(struct listener *l)
 {
     if (l->fd < 0)
         return;
+    name_remove(l);
     for (int i = 0; i < BACKLOG && accept_one(l); i++) {
     }
     listener_pause(l);
@@ -179,6 +203,7 @@ void listener_free(struct listener *l)
 {
     listener_pause(l);
     timer_fini(&l->worker->timers, &l->pause);
+    name_remove(l);
     if (l->fd >= 0)
         close(l->fd);
     list_remove(&l->link);

@@ -22,6 +22,7 @@ struct listener {
     int fd;                          /* owned; -1: closed, or a simulation's */
     struct event *event;             /* NULL while nothing is accepted */
     unsigned batch;                  /* connections to take in a turn */
+    bool owns_name;                  /* it removes the file of its unix socket: the first worker's does */
     struct timer pause;              /* for want of file descriptors */
 };
 
@@ -32,7 +33,11 @@ int listener_socket(const struct listen_conf *, bool first, int *fd, struct err 
 /* Takes `fd` over; accepts nothing before listener_start(). */
 struct listener *listener_new(struct worker *, const struct listen_conf *, int fd);
 void listener_start(struct listener *);
-/* Takes what stands in the queue, then closes the socket. The listener itself stays as long as its clients. */
+/* It will stop soon: connections are taken as they come, without their first bytes, for one that the kernel holds
+ * back would be reset when the socket closes. */
+void listener_last_call(struct listener *);
+/* Removes a unix socket's file, takes what stands in the queue, then closes the socket. The listener itself stays as long
+ * as its clients. */
 void listener_stop(struct listener *);
 void listener_free(struct listener *);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The verbs of `weir`, and nothing else. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/doc.h"
 #include "conf/shared.h"
@@ -65,8 +67,19 @@ static int verb_doc(int argc, char **argv)
     return EXIT_FINE;
 }
 
+/* A standard stream that is closed would become a socket or an event queue's, and logs would be written into that. */
+static void standard_streams_open(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO) {
+    }
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    standard_streams_open();
     const char *verb = argc > 1 ? argv[1] : "";
     if (strcmp(verb, "run") == 0)
         return verb_run(argc - 1, argv + 1);

@@ -39,7 +39,9 @@ const uint16_t step_edges[STEP_COUNT] = {
 static void wait_over(struct timer *t, uint64_t now)
 {
     struct request *r = container_of(t, struct request, wait);
-    if (now >= r->deadline)
+    if (r->step == STEP_REPLY && now >= r->deadline)
+        respond_skip(r);
+    else if (now >= r->deadline)
         request_fail(r, REASON_total_timeout, BY_DEADLINE, NULL);
     else if (r->cursor.waiting || r->resp_held)
         request_resume(r, WHY_TIMER);
@@ -61,6 +63,7 @@ void request_resume(struct request *r, enum why why)
         return;
     r->cursor.waiting = false;
     r->cursor.why = why;
+    r->cursor.last_ask = r->cursor.hold_until && worker_now(r->worker) >= r->cursor.hold_until;
     wake_forget(r);
     timer_clear(&r->wait);
     if (r->step == STEP_FILTER || r->step == STEP_LEG || r->step == STEP_ATTEMPT)
@@ -231,6 +234,7 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
     r->down = d;
     r->down_paused = true;
     r->kept_all = true;
+    r->by = BY_US;
     r->listen = listen;
     r->peer = r->client = *peer;
     r->peer_text = peer_text;
@@ -304,6 +308,7 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
         return;
     }
     timer_clear(&r->wait);
+    r->by = by;
     reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
     respond_reply(r);
 }
@@ -318,6 +323,7 @@ static void request_bury(struct worker *w, struct grave *g)
     (void)w;
     struct request *r = container_of(g, struct request, grave);
     struct arena arena = r->arena;
+    view_drop(r->view);              /* not before: a hook further up the stack may have its options before it */
     arena_fini(&arena);
 }
 
@@ -338,6 +344,7 @@ void request_end(struct request *r, enum reason reason, enum ended_by by)
     leases_return(r, SCOPE_REQUEST);
     if (r->n_uses > 0)
         chain_request_end(r, &out);
+    leases_return(r, SCOPE_REQUEST); /* should an end hook have taken one */
     timer_fini(&w->timers, &r->wait);
     wake_release(r);
     body_fini(r);
@@ -347,29 +354,32 @@ void request_end(struct request *r, enum reason reason, enum ended_by by)
     metric_sub(&w->metrics, METRIC_requests_in_flight, 1);
     r->down->ops->done(r->down, reason);
     r->down = NULL;
-    view_drop(r->view);
     worker_bury(w, &r->grave, request_bury);
+}
+
+void request_check_fins(struct request *r, enum ended_by by)
+{
+    if (!r->client_fin || !r->upstream_fin || r->att.up->ops->flush(r->att.up) > 0)
+        return;                      /* what goes down is the down's to deliver; what goes up would be lost */
+    r->down->ops->end(r->down, NULL);
+    request_end(r, REASON_none, by);
 }
 
 void request_fin(struct request *r)
 {
+    if (r->client_fin)
+        return;
     r->client_fin = true;
-    if (r->upstream_fin) {
-        r->down->ops->end(r->down, NULL);
-        request_end(r, REASON_none, BY_CLIENT);
-    } else {
-        r->att.up->ops->fin(r->att.up);
-    }
+    r->att.up->ops->fin(r->att.up);
+    request_check_fins(r, BY_CLIENT);
 }
 
 void attempt_fin(struct attempt *a)
 {
     struct request *r = a->req;
+    if (r->upstream_fin)
+        return;
     r->upstream_fin = true;
-    if (r->client_fin) {
-        r->down->ops->end(r->down, NULL);
-        request_end(r, REASON_none, BY_UPSTREAM);
-    } else {
-        r->down->ops->fin(r->down);
-    }
+    r->down->ops->fin(r->down);
+    request_check_fins(r, BY_UPSTREAM);
 }

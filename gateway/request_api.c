@@ -44,13 +44,13 @@ struct str request_param(const struct request *r, struct str name)
 struct str response_held(struct request *r, bool *whole)
 {
     *whole = r->resp_whole;
-    return body_flatten(r, &r->resp_kept);
+    return body_flatten(r, &r->resp_kept, NULL);
 }
 
 struct str request_body_seen(struct request *r, bool *whole)
 {
     *whole = r->body_whole;
-    return body_flatten(r, &r->collected);
+    return body_flatten(r, &r->kept, &r->collected);         /* kept: a leg before this one has sent it */
 }
 
 struct str request_attribute(const struct request *r, unsigned index)

@@ -31,10 +31,14 @@ void respond_hold(struct request *r, const struct filter *type)
     if (!r->resp_held) {
         r->resp_held = true;
         head_persist(r, r->resp);
-        if (type->hold_time)
-            wait_until(&(struct call){.req = r}, time_after(worker_now(w), type->hold_time));
     }
+    if (r->cursor.hold_until == 0 && type->hold_time)
+        r->cursor.hold_until = time_after(worker_now(w), type->hold_time);
+    if (r->cursor.hold_until && r->cursor.hold_until < r->wait.when)
+        wait_until(&(struct call){.req = r}, r->cursor.hold_until);
     r->hold_max = type->hold_max;
+    if (r->att.up)
+        r->att.up->ops->resume(r->att.up);       /* it waited before, perhaps */
 }
 
 /* The hook that holds, or waits, is asked again. */
@@ -46,16 +50,26 @@ static void ask_again(struct request *r)
         respond_head(r);
 }
 
+/* A tunnel's bytes are no body: hooks do not see them, here as on the way up. */
+static void pass_down(struct request *r, struct slice s)
+{
+    if (r->step == STEP_TUNNEL)
+        respond_sink(r, s);
+    else
+        chain_body_down(r, s);
+}
+
 void respond_data(struct request *r, struct str data)
 {
     if (!r->resp_held && !r->cursor.waiting) {
-        chain_body_down(r, (struct slice){(const uint8_t *)data.at, data.len, false});
+        pass_down(r, (struct slice){(const uint8_t *)data.at, data.len, false});
         return;
     }
     buf_append(&r->resp_kept, &r->worker->buf_blocks, data.at, data.len);
     if (r->cursor.waiting)
         return;                      /* an upstream that was paused had this in flight */
-    r->cursor.why = r->resp_kept.len >= r->hold_max ? WHY_TIMER : WHY_FIRST;
+    r->cursor.last_ask = r->resp_kept.len >= r->hold_max;
+    r->cursor.why = r->cursor.last_ask ? WHY_TIMER : WHY_FIRST;
     ask_again(r);
 }
 
@@ -76,7 +90,7 @@ void respond_check_end(struct request *r)
     if (r->over || !r->down_ended)
         return;
     if (r->step == STEP_REPLY)
-        request_end(r, r->reply.reason, BY_US);
+        request_end(r, r->reply.reason, r->by);
     else
         request_end(r, REASON_none, BY_UPSTREAM);
 }
@@ -109,7 +123,7 @@ static void pass_kept(struct request *r)
     while (r->resp_kept.len > 0 && !r->over) {
         struct iovec v;
         buf_peek(&r->resp_kept, &v, 1);
-        chain_body_down(r, (struct slice){v.iov_base, v.iov_len, false});
+        pass_down(r, (struct slice){v.iov_base, v.iov_len, false});
         worker_flush(w);
         if (!r->over)
             buf_consume(&r->resp_kept, &w->buf_blocks, v.iov_len);
@@ -147,6 +161,7 @@ static void send_rest(struct request *r)
         metric_add(&r->worker->metrics, METRIC_tunnels, 1);
         r->down->ops->tunnel(r->down);
         r->down_paused = false;
+        pass_kept(r);
         return;
     }
     if (r->step == STEP_REPLY) {
@@ -170,8 +185,11 @@ static void replace(struct request *r, bool failed)
     if (failed)
         reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
     struct cursor cursor = r->cursor;
+    body_pause(r);
     attempt_finish(r, BY_US, reason);
     r->cursor = cursor;
+    r->resp_held = r->resp_whole = false;
+    buf_clear(&r->resp_kept, &r->worker->buf_blocks);
     request_set_step(r, STEP_REPLY);
     reply_head(r);
 }
@@ -191,12 +209,11 @@ void respond_head(struct request *r)
                 r->att.up->ops->pause(r->att.up);
             return;
         case CHAIN_HOLD:
-            if (r->step != STEP_REPLY && !r->resp_whole && r->cursor.why != WHY_TIMER) {
+            if (r->step != STEP_REPLY && !r->resp_whole && !r->att.upgraded && !r->cursor.last_ask) {
                 respond_hold(r, chain_down_use(r, r->cursor.at)->inst->type);
                 return;
             }
-            r->cursor.at++;          /* it was asked for the last time */
-            r->cursor.why = WHY_FIRST;
+            chain_cursor_next(r);    /* it was asked for the last time */
             break;
         case CHAIN_REPLY:
         case CHAIN_FAIL:
@@ -207,13 +224,21 @@ void respond_head(struct request *r)
             replace(r, next == CHAIN_FAIL);
             break;
         default:                     /* it is too late for another attempt: the answer goes on */
-            r->cursor.at++;
+            chain_cursor_next(r);
         }
     }
 }
 
+/* A reply goes out when its time is up, whoever still waits. */
+void respond_skip(struct request *r)
+{
+    chain_cursor_next(r);
+    respond_head(r);
+}
+
 void respond_reply(struct request *r)
 {
+    body_pause(r);                   /* nobody wants the rest */
     request_set_step(r, STEP_REPLY);
     r->cursor = (struct cursor){0};
     r->resp_held = r->resp_whole = false;

@@ -60,6 +60,13 @@ struct stream {
 #define STREAM_HIGH (64 * 1024)      /* bytes in `out` above which the source is paused */
 #define STREAM_LOW  (16 * 1024)      /* ... and below which it goes on */
 
+/*
+ * libevent reports an error as readiness alone, without EV_CLOSED. One that came together with bytes is not seen when they
+ * are read short, and there is no second event. So whoever awaits more of a message reads once more when it has been silent
+ * for this long. (Where that is rare, as in the middle of a head, it reads again at once.)
+ */
+#define STREAM_LOOK_NS 1000000000ull
+
 /* Takes the connected (or, with `connecting`, connecting) socket over and registers it for its life. */
 void stream_open_tcp(struct stream *, struct worker *, int fd, bool connecting,
                      void (*on_event)(struct stream *, unsigned what));

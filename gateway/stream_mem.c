@@ -24,7 +24,7 @@ static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct mem_end *e = s->mem;
     *n = 0;
-    if (e->reset_in)
+    if (e->reset_in && !(e->reset_last && e->in_len > 0))
         return IO_ERR;
     if (e->in_len == 0)
         return e->fin_in ? IO_EOF : IO_AGAIN;
@@ -122,7 +122,7 @@ void mem_take(struct mem_end *e, size_t len)
     e->out_len -= len;
     if (e->blocked && e->out_len < e->window) {
         e->blocked = false;
-        e->events |= STREAM_WRITE;
+        e->events |= STREAM_WRITE | (e->fin_in ? STREAM_READ | STREAM_CLOSED : 0);     /* epoll says all that is so */
     }
 }
 

@@ -19,6 +19,7 @@ struct mem_end {
     bool fin_in, reset_in;           /* the script ended, or broke, its direction */
     bool fin_out, closed_out;        /* the worker shut down, or closed */
     bool reset_out;                  /* ... with a reset */
+    bool reset_last;                 /* a reset does not overtake the bytes before it; no event tells of it then */
     bool blocked;                    /* the worker wants to write and could not */
 };
 

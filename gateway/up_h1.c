@@ -52,6 +52,12 @@ void upconn_fail(struct upconn *c, enum reason reason, const char *fault)
     attempt_fail(att, reason, fault);    /* gives the connection back, which closes it */
 }
 
+/* Only an endpoint that said nothing at all may have closed before it saw the request. */
+enum reason upconn_lost(const struct upconn *c)
+{
+    return c->recv == RECV_HEAD && !c->in.rest && !c->spoke ? REASON_upstream_reset : REASON_upstream_cut;
+}
+
 uint64_t upconn_idle_limit(const struct upconn *c)
 {
     const struct upstream_conf *conf = c->endpoint->upstream->conf;
@@ -62,6 +68,7 @@ void upconn_arm(struct upconn *c, uint64_t ns)
 {
     struct worker *w = c->s.worker;
     uint64_t when = time_after(worker_now(w), ns);
+    c->looks = false;
     if (c->up.att && c->up.att->req->deadline < when)
         when = c->up.att->req->deadline;
     timer_set(&w->timers, &c->timer, when);
@@ -70,18 +77,33 @@ void upconn_arm(struct upconn *c, uint64_t ns)
 /* The deadline that fits what is awaited now. Bytes that still go up, or come down, count as life. */
 void upconn_arm_exchange(struct upconn *c)
 {
-    if (c->state == UPCONN_TUNNEL || c->recv != RECV_HEAD)
-        upconn_arm(c, upconn_idle_limit(c));
-    else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue)
+    if (c->state == UPCONN_TUNNEL || c->recv != RECV_HEAD) {
+        uint64_t limit = upconn_idle_limit(c);
+        upconn_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
+        c->looks = limit > STREAM_LOOK_NS;
+    } else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue) {
         upconn_arm(c, c->endpoint->upstream->conf->first_byte_timeout);
-    else
+    } else {
         upconn_arm(c, c->endpoint->upstream->conf->idle_timeout);
+    }
+}
+
+/* It is silent. Is it still there? */
+static void upconn_look(struct upconn *c)
+{
+    upconn_arm(c, upconn_idle_limit(c) - STREAM_LOOK_NS);
+    c->s.readable = true;
+    upconn_read(c);
 }
 
 static void upconn_timeout(struct timer *t, uint64_t now)
 {
     (void)now;
     struct upconn *c = container_of(t, struct upconn, timer);
+    if (c->looks) {
+        upconn_look(c);
+        return;
+    }
     switch (c->state) {
     case UPCONN_CONNECTING:
         upconn_fail(c, REASON_connect_timeout, "connect_timeout");
@@ -118,12 +140,21 @@ static void upconn_connect_event(struct upconn *c)
     attempt_connected(c->up.att);
 }
 
+/* Nobody asked it for anything: what it says makes it unfit. But an event may be late, for bytes that were read with those
+ * before them. */
+static bool upconn_quiet(struct upconn *c)
+{
+    char byte;
+    size_t n;
+    return !c->s.failed && !c->s.hangup && (!c->s.readable || stream_read(&c->s, &byte, 1, &n) == IO_AGAIN);
+}
+
 static void upconn_event(struct stream *s, unsigned what)
 {
     struct upconn *c = container_of(s, struct upconn, s);
     uint64_t x = c->exchange;
     if (c->state == UPCONN_IDLE) {
-        if (what & ~(unsigned)STREAM_WRITE) {        /* nobody asked for anything: closed, or not to be trusted */
+        if ((what & ~(unsigned)(STREAM_WRITE | STREAM_AGAIN)) && !upconn_quiet(c)) {
             endpoint_unpool(c->endpoint, c);
             upconn_close(c);
         }
@@ -145,7 +176,7 @@ static void upconn_event(struct stream *s, unsigned what)
     if (c->exchange == x)
         upconn_read(c);
     if (c->exchange == x && c->s.failed && !c->paused)
-        upconn_fail(c, c->recv == RECV_HEAD ? REASON_upstream_reset : REASON_upstream_cut, "write_failed");
+        upconn_fail(c, upconn_lost(c), "write_failed");
 }
 
 static void upconn_start(struct upconn *c, struct attempt *att)
@@ -153,7 +184,7 @@ static void upconn_start(struct upconn *c, struct attempt *att)
     c->up.att = att;
     c->exchange++;
     c->recv = RECV_HEAD;
-    c->sent_whole = c->extra = c->paused = c->send_chunked = c->await_continue = false;
+    c->sent_whole = c->spoke = c->extra = c->paused = c->send_chunked = c->await_continue = false;
     c->endpoint->in_flight++;
 }
 
@@ -188,14 +219,9 @@ void upconn_begin(struct upconn *c, struct attempt *att)
 static bool upconn_reusable(struct upconn *c)
 {
     if (c->state != UPCONN_BUSY || c->recv != RECV_DONE || !c->sent_whole || !c->keep_alive || c->extra || c->s.failed
-        || c->s.hangup || stream_flush(&c->s) > 0 || c->s.failed)
+        || stream_flush(&c->s) > 0)
         return false;
-    if (c->s.readable) {             /* the latch is set: look whether something stands behind the answer */
-        char byte;
-        size_t n;
-        return stream_read(&c->s, &byte, 1, &n) == IO_AGAIN;
-    }
-    return true;
+    return upconn_quiet(c);          /* if the latch is set: something may stand behind the answer */
 }
 
 void upconn_release(struct up *up, bool reuse)

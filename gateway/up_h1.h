@@ -41,8 +41,10 @@ struct upconn {
     bool sent_whole;                 /* the request's end was put */
     bool await_continue;
     bool keep_alive;
+    bool spoke;                      /* an interim answer came: it has seen the request */
     bool extra;                      /* bytes came behind the answer */
     bool paused;
+    bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
 };
 
 /* A new connection. NULL: it failed at once (errno). */

@@ -11,6 +11,7 @@ extern const struct up_ops upconn_ops;
 
 void upconn_set_state(struct upconn *, enum upconn_state);
 void upconn_fail(struct upconn *, enum reason, const char *fault);
+enum reason upconn_lost(const struct upconn *);       /* what it is when the connection ends now */
 void upconn_arm(struct upconn *, uint64_t ns);
 void upconn_arm_exchange(struct upconn *);
 uint64_t upconn_idle_limit(const struct upconn *);

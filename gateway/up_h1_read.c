@@ -31,11 +31,14 @@ static size_t interim(struct upconn *c, const struct http_parser *p, const char 
     struct http_head head;
     http_parser_head(p, at, &att->req->arena, &head);
     http_head_drop_hop_by_hop(&head);
+    http_head_remove_id(&head, HEADER_CONTENT_LENGTH);
+    c->spoke = true;
     if (p->status == 100)
         c->await_continue = false;
     upconn_arm_exchange(c);
+    size_t len = p->head_len;        /* the parser goes with the connection */
     attempt_interim(att, &head);
-    return p->head_len;
+    return len;
 }
 
 static struct body_frame frame_of(const struct upconn *c, const struct http_parser *p)
@@ -62,6 +65,8 @@ static size_t final_head(struct upconn *c, const struct http_parser *p, struct s
     }
     struct http_head *head = arena_alloc(&att->req->arena, sizeof *head);
     http_parser_head(p, bytes.at, &att->req->arena, head);
+    if (upgraded || p->status == 204)    /* a client could wait for a body that cannot come (RFC 9110 8.6) */
+        http_head_remove_id(head, HEADER_CONTENT_LENGTH);
     c->keep_alive = p->keep_alive;
     c->endpoint->http10 = p->minor == 0;
     c->body = http_response_body(p, c->head_request);
@@ -85,6 +90,7 @@ static size_t read_head(struct upconn *c, struct str bytes)
     struct http_parser fresh, *p;
     switch (inbox_parse(&c->in, PARSE_RESPONSE, bytes, &fresh, &p)) {
     case PARSE_MORE:
+        c->s.readable = true;            /* STREAM_LOOK_NS */
         return 0;
     case PARSE_BAD:
         bad(c, p->fault);
@@ -188,10 +194,8 @@ static void ended(struct upconn *c, enum io io)
     } else if (c->recv == RECV_BODY && c->body == BODY_UNTIL_CLOSE && io == IO_EOF && c->state == UPCONN_BUSY) {
         c->keep_alive = false;
         answer_done(c, false, NULL);
-    } else if (c->recv == RECV_HEAD && !c->in.rest) {
-        upconn_fail(c, REASON_upstream_reset, io == IO_EOF ? "closed" : "reset");
     } else {
-        upconn_fail(c, REASON_upstream_cut, io == IO_EOF ? "closed" : "reset");
+        upconn_fail(c, upconn_lost(c), io == IO_EOF ? "closed" : "reset");
     }
 }
 

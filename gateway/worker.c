@@ -153,6 +153,7 @@ bool worker_turn(struct worker *w)
     }
     if (w->graves)
         graves_empty(w);
+    atomic_store_explicit(&w->metrics.v[METRIC_timers], w->timers.n, memory_order_relaxed);
     w->now = 0;
     return !list_empty(&w->ready);
 }

@@ -4,10 +4,11 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
-from harness import WEIR, Case, Closed, ask, connects, main, request_bytes, wait_until
+from harness import WEIR, Case, Closed, Peer, Process, ask, connects, main, request_bytes, wait_until
 
 GOOD = """version: 1
 listen: 127.0.0.1:@PORT@
@@ -105,6 +106,10 @@ class Admin(Case):
         self.assertEqual(m["weir_request_duration_seconds_count"], 2)
         self.assertEqual(m["weir_requests_in_flight"], 0)
 
+    def test_a_name_without_an_address_is_counted(self):
+        w = self.weir(GOOD + 'upstreams: {a: {endpoints: ["http://no.such.name.invalid", "http://127.0.0.1:9"]}}\n')
+        self.assertEqual(w.metrics()["weir_names_unresolved"], 1)
+
     def test_gauges_come_back_to_zero(self):
         w = self.proxy(self.mock(), up=", pool: {idle: 100ms}")
         peers = [w.dial() for _ in range(50)]
@@ -119,6 +124,76 @@ class Admin(Case):
             return not any(m["weir_" + n] for n in ("client_connections", "requests_in_flight", "upstream_connections",
                                                      "upstream_connections_idle", "buffered_bytes", "tunnels"))
         wait_until("all gauges to be zero", zero)
+
+
+class UnixListener(Case):
+    def setUp(self):
+        super().setUp()
+        self.socket = os.path.join(self.directory, "weir.sock")
+        self.yaml = GOOD.replace("127.0.0.1:@PORT@", '"unix:%s"' % self.socket)
+
+    def ask(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.socket)
+            with Peer(s) as p:
+                p.send(request_bytes(path="/ping"))
+                return p.read_response()
+
+    def test_its_file_goes_with_it(self):
+        w = self.weir(self.yaml)
+        self.assertEqual(self.ask().body, b"pong")
+        self.assertEqual(w.stop(), 0)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_a_client_that_was_just_let_in_is_answered(self):
+        """Its request comes when weir accepts no more; another's never does, and is not waited for long."""
+        w = self.weir(self.yaml)
+        with socket.socket(socket.AF_UNIX) as s, socket.socket(socket.AF_UNIX) as silent:
+            s.connect(self.socket)
+            silent.connect(self.socket)
+            w.signal(signal.SIGTERM)
+            wait_until("weir to accept no more", lambda: not os.path.exists(self.socket))
+            with Peer(s) as p:
+                p.send(request_bytes(path="/ping"))
+                r = p.read_response()
+            self.assertEqual((r.body, r.get("connection", "").lower()), (b"pong", "close"))
+            self.assertEqual(w.wait(5), 0)
+
+    def test_a_stale_file_is_replaced(self):
+        w = self.weir(self.yaml)
+        w.signal(signal.SIGKILL)
+        w.wait()
+        self.assertTrue(os.path.exists(self.socket))
+        w = self.weir(self.yaml)
+        self.assertEqual(self.ask().body, b"pong")
+
+    def test_another_ones_file_stays(self):
+        """Also when that one is too busy to accept."""
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(self.socket)
+            other.listen(0)
+            waiting = []
+            for _ in range(3):
+                s = socket.socket(socket.AF_UNIX)
+                self.addCleanup(s.close)
+                s.setblocking(False)
+                try:
+                    s.connect(self.socket)
+                except BlockingIOError:
+                    waiting.append(s)
+            self.assertTrue(waiting)
+            w = self.weir(self.yaml, ready=False)
+            self.assertEqual(w.wait(5), 1)
+            self.assertIn(b"another process listens there", w.stderr())
+            self.assertTrue(os.path.exists(self.socket))
+
+    def test_a_start_that_fails_leaves_no_file(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen(1)
+            w = self.weir(self.yaml.replace("@ADMIN@", str(taken.getsockname()[1])), ready=False)
+            self.assertEqual(w.wait(5), 1)
+        self.assertFalse(os.path.exists(self.socket))
 
 
 class CommandLine(Case):
@@ -165,6 +240,33 @@ class CommandLine(Case):
         r = self.run_weir("run", "-c", self.file(GOOD.replace("admin:", "admim:")))
         self.assertEqual(r.returncode, 1)
         self.assertIn("admim", r.stderr)
+
+    def test_a_signal_at_any_moment_of_the_start(self):
+        """Names that do not resolve keep it in its first phase; the end is an orderly one there too."""
+        path = self.file("""version: 1
+listen: "unix:%s/early.sock"
+upstreams: {a: {endpoints: ["http://no.such.name.invalid"]}}
+routes: [{match: /, upstream: a}]
+""" % self.directory)
+        for said in (b"open files", b"listening on"):
+            p = Process(["run", "-c", path], subprocess.DEVNULL, self.directory)
+            self.addCleanup(p.stop)
+            wait_until("weir to begin", lambda: said in p.stderr())
+            p.signal(signal.SIGTERM)
+            self.assertEqual(p.wait(5), 0, p.stderr())
+            self.assertFalse(os.path.exists(self.directory + "/early.sock"))
+
+    def test_closed_standard_streams(self):
+        """Their numbers must not become those of sockets, which logs would be written into."""
+        w = self.weir(GOOD)
+        w.stop()
+        p = subprocess.Popen([WEIR, "run", "-c", w.conf_path], preexec_fn=lambda: os.closerange(0, 3))
+        self.addCleanup(p.kill)
+        wait_until("weir to listen", lambda: connects(w.port))
+        self.assertEqual(ask(w.port, "/ping").body, b"pong")
+        self.assertEqual([os.readlink("/proc/%d/fd/%d" % (p.pid, fd)) for fd in range(3)], ["/dev/null"] * 3)
+        p.terminate()
+        self.assertEqual(p.wait(10), 0)
 
     def test_run_on_a_port_that_is_taken_by_another_program(self):
         m = self.mock()
