@@ -36,7 +36,8 @@ static size_t count(const char *text, const char *part)
 /* Each scope's lease was given back once, with nothing noted between it and the end hook of the scope. */
 static void expect_each_back_once(void)
 {
-    static const char *const order[] = {"u.attempt-back u.attempt_end ", "u.request-back u.end ", "r.request-back r.end "};
+    static const char *const order[] = {"u.attempt-back u.attempt_end ", "u.request-back u.end ",
+                                        "r.request-back r.end "};
     for (size_t i = 0; i < array_len(order); i++) {
         if (count(actor_noted, order[i]) != 1)
             EXPECT_CSTR(actor_noted, order[i]);
@@ -65,7 +66,12 @@ TEST(an_answer_gives_all_back_from_the_inside_out)
 
 TEST(whatever_ends_the_upstreams_part)
 {
-    static const struct { const char *name, *answer; enum { STAY, FIN, RESET } then; uint64_t later; int status; } rows[] = {
+    static const struct {
+        const char *name, *answer;
+        enum { STAY, FIN, RESET } then;
+        uint64_t later;
+        int status;
+    } rows[] = {
         {"reset before the head", NULL, RESET, 0, 502},
         {"closed before the head", NULL, FIN, 0, 502},
         {"cut in the head", "HTTP/1.1 200", FIN, 0, 502},
@@ -194,8 +200,8 @@ TEST(another_leg_gives_back_the_first_ones)
     struct sim_conn *u = sim_next(s);
     if (EXPECT(u != NULL))
         sim_say(u, OK);
-    EXPECT_NOTED("v.head v.response r.response v.down[ok] r.down[ok] v.down[]$ r.down[]$ v.attempt_end v.request-back v.end "
-                 "r.request-back r.end ");
+    EXPECT_NOTED("v.head v.response r.response v.down[ok] r.down[ok] v.down[]$ r.down[]$ v.attempt_end v.request-back "
+                 "v.end r.request-back r.end ");
     EXPECT_GOT(c, OK);
     PLAY_END(s);
 }
@@ -204,7 +210,8 @@ TEST(another_leg_gives_back_the_first_ones)
 TEST(a_wider_scope_than_the_hooks_and_several_of_one)
 {
     PLAY(TAKE_REQUEST, ACT("u", "request", FILTER_NEXT, .lease = 1 + SCOPE_REQUEST),
-         ACT("u", "attempt", FILTER_NEXT, .lease = 1 + SCOPE_LEG), ACT("u", "head", FILTER_NEXT, .lease = 1 + SCOPE_LEG));
+         ACT("u", "attempt", FILTER_NEXT, .lease = 1 + SCOPE_LEG),
+         ACT("u", "head", FILTER_NEXT, .lease = 1 + SCOPE_LEG));
     struct sim *s = start();
     struct sim_conn *c = sim_client(s);
     sim_say(c, GET);
@@ -217,7 +224,8 @@ TEST(a_wider_scope_than_the_hooks_and_several_of_one)
 TEST(taken_in_an_end_hook_it_comes_back_behind_it)
 {
     PLAY(ACT("u", "attempt_end", FILTER_NEXT, .lease = 1 + SCOPE_ATTEMPT),
-         ACT("u", "end", FILTER_NEXT, .lease = 1 + SCOPE_LEG), ACT("r", "end", FILTER_NEXT, .lease = 1 + SCOPE_REQUEST));
+         ACT("u", "end", FILTER_NEXT, .lease = 1 + SCOPE_LEG),
+         ACT("r", "end", FILTER_NEXT, .lease = 1 + SCOPE_REQUEST));
     struct sim *s = start();
     struct sim_conn *c = sim_client(s);
     sim_say(c, GET);
