@@ -73,7 +73,7 @@ FUZZ := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
 TEST_OBJ := $(patsubst $(BUILD)/%,$(BUILD)/obj/%.o,$(UNIT) $(SIM) $(FUZZ)) $(SIM_HELP)
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench fuzz clean help deps tests fuzzers FORCE
+.PHONY: all run test unit check lint bench fuzz clean help docs deps tests fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -115,6 +115,9 @@ fuzz:  ## run each fuzz target for FUZZ_SECONDS
 	@tests/tools/deps.sh build fuzz
 	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
 	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
+
+docs: $(BUILD)/weir  ## write docs/configuration.md anew from the tables in the code
+	@{ echo '<!-- made by `make docs` (build/weir doc) -->'; echo; $(BUILD)/weir doc; } > docs/configuration.md
 
 deps:  ## install what building and testing need (apt-get)
 	@tests/tools/deps.sh build test
