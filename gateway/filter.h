@@ -34,15 +34,18 @@ struct rng;
 enum verdict {
     FILTER_NEXT = 0,     /* go on; in body hooks: let the slice pass, after whatever was held */
     FILTER_REPLY,        /* call->reply is filled in: answer the client, skip the rest */
-    FILTER_WAIT,         /* a wake-up was asked for: the same hook runs again then */
+    FILTER_WAIT,         /* a wake-up was asked for: the same hook runs again then. An answer made here waits for nobody past
+                            the request's deadline */
     FILTER_FAIL,         /* call->reason says why; reasons.def has the answer */
-    /* In on_head only, while nothing is committed to the client: */
+    /* In on_head only, while nothing is committed to the client. NEXT when it cannot be: the deadline is too near, the body
+     * was not kept whole (keep_body), a filter of the leg holds of it, there is no such upstream. */
     FILTER_RETRY,        /* another attempt of this leg, not before call->not_before */
     FILTER_FAILOVER,     /* end this leg, enter the upstream named call->failover */
     /* In on_head, on_response and body hooks: */
-    FILTER_HOLD,         /* keep what came, show me more; bounded by hold_max and hold_time */
+    FILTER_HOLD,         /* keep what came, show me more; bounded by hold_max and hold_time: asked once more then, with
+                            WHY_TIMER, and HOLD is NEXT. Without a hold_time the end of a body is such a bound too */
     /* In body hooks only: */
-    FILTER_DROP,         /* this slice, and what is held, goes no further */
+    FILTER_DROP,         /* this slice, and what is held, goes no further; FAIL unless resizes_(request_)body is said */
 };
 
 enum why { WHY_FIRST, WHY_TIMER, WHY_GRANTED, WHY_EXTERNAL };
@@ -81,7 +84,7 @@ struct call {
     enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
     uint64_t not_before;       /* out: for FILTER_RETRY */
     struct str failover;       /* out: for FILTER_FAILOVER */
-    struct reply *reply;       /* out: for FILTER_REPLY */
+    struct reply *reply;       /* out: for FILTER_REPLY; empty, also while another reply goes out */
     void *core;                /* the core's own */
 };
 
@@ -155,7 +158,8 @@ struct wake_handle wake_handle(struct call *);
 /* Any thread. Posts a wake-up with why = WHY_GRANTED; `refused(thing)` may be NULL. */
 void wake(struct wake_handle, enum why, void (*refused)(void *thing), void *thing);
 
-/* In body hooks: adds bytes behind what has passed so far, before this slice. Copied. */
+/* In body hooks: adds bytes behind what has passed so far, before this slice. Copied. The filter must be one that says
+ * resizes_body, or resizes_request_body. */
 void body_emit(struct call *, const void *at, size_t len);
 
 #endif

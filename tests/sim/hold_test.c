@@ -327,6 +327,28 @@ TEST(a_failure_in_the_middle_of_a_body)
     }
 }
 
+static void emit_then_count(struct call *call)
+{
+    unsigned *mine = call->local;
+    body_emit(call, "x", 1);
+    ++*mine;
+}
+
+/* The hook that cuts the request returns into another's, which still has its configuration and its worker's part of it. */
+TEST(a_failure_below_a_hook_whose_configuration_is_old)
+{
+    static const struct filter local = ACTOR("local", .local_size = sizeof(unsigned), .resizes_body = true);
+    static const struct filter *const with_local[] = {&plain, &local, NULL};
+    PLAY(ACT("h", "down", FILTER_NEXT, .run = emit_then_count), ACT("a", "down", FILTER_FAIL, .reason = REASON_denied));
+    struct sim *s = sim_new_with(&(struct sim_conf){.yaml = CONF("local"), .filters = with_local});
+    struct sim_conn *c, *u = begin(s, &c, GET);
+    worker_view_set(sim_worker(s, 0), s->snap);              /* a reload: the request is the old view's last user */
+    sim_say(u, "HTTP/1.1 200 OK\r\n" CHUNKED "2\r\nab\r\n");
+    EXPECT(sim_closed(c));
+    EXPECT_EQ(sim_reasons(s, REASON_denied), 1);
+    PLAY_END(s);
+}
+
 /* Before anything went down there is an answer to a request whose body is refused; while it waits, no more is read. */
 TEST(a_failure_in_the_middle_of_a_requests_body)
 {

@@ -252,6 +252,7 @@ void sim_run(struct sim *s)
             struct worker *w = &s->workers[i];
             more |= mailbox_drain(&w->mailbox, w) > 0;
             worker_flush(w);
+            more |= worker_next(w) <= clock_mono(&s->clock);     /* what a timer does may bring events and mail */
             more |= worker_turn(w);
             check(w->gather.owner == NULL);
         }
