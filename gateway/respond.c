@@ -123,7 +123,7 @@ static void pass_kept(struct request *r)
     while (r->resp_kept.len > 0 && !r->over) {
         struct iovec v;
         buf_peek(&r->resp_kept, &v, 1);
-        pass_down(r, (struct slice){v.iov_base, v.iov_len, false});
+        chain_body_down(r, (struct slice){v.iov_base, v.iov_len, false});
         worker_flush(w);
         if (!r->over)
             buf_consume(&r->resp_kept, &w->buf_blocks, v.iov_len);
@@ -161,7 +161,6 @@ static void send_rest(struct request *r)
         metric_add(&r->worker->metrics, METRIC_tunnels, 1);
         r->down->ops->tunnel(r->down);
         r->down_paused = false;
-        pass_kept(r);
         return;
     }
     if (r->step == STEP_REPLY) {

@@ -129,7 +129,7 @@ static enum verdict actor_act(struct call *call, const char *hook, const struct 
         call->reply->body = STR("tea");
     }
     call->reason = a->reason;
-    call->not_before = call->now + a->not_before;
+    call->not_before = a->not_before ? call->now + a->not_before : 0;
     call->failover = str_c(a->failover);
     return a->verdict;
 }

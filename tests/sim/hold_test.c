@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bodies and heads that a filter holds back, drops, adds to or cuts, in both directions. */
+/* Bodies that a filter holds back, drops, adds to or cuts, in both directions. Heads: hold_head_test.c. */
 #include "actor.h"
 
 #define SEC NSEC_PER_SEC
@@ -15,10 +15,6 @@ static const struct filter *const filters[] = {&plain, &holder, &patient, &edito
 #define CONF(TYPE)                                                                                                   \
     SIM_HEAD "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], filters: [{plain: {id: c}}]}}\n"               \
     "routes: [{match: /, upstream: api, timeout: 20s, filters: [{plain: {id: a}}, {" TYPE ": {id: h}}]}]\n"
-/* h is the upstream's. */
-#define CONF_UP(TYPE)                                                                                                \
-    SIM_HEAD "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], filters: [{" TYPE ": {id: h}}]}}\n"            \
-    "routes: [{match: /, upstream: api, timeout: 20s, filters: [{plain: {id: a}}]}]\n"
 
 #define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
 #define POST "POST / HTTP/1.1\r\nHost: h\r\n" CHUNKED
@@ -327,6 +323,47 @@ TEST(a_failure_in_the_middle_of_a_body)
     }
 }
 
+TEST(nothing_is_asked_behind_a_failure_whose_answer_waits)
+{
+    PLAY(ACT("h", "up", FILTER_HOLD), ACT("c", "up", FILTER_FAIL, .reason = REASON_denied),
+         ACT("a", "response", FILTER_WAIT, .after = SEC));
+    struct sim *s = start(CONF("holder"));
+    struct sim_conn *c, *u = begin(s, &c, POST);
+    sim_say(c, "2\r\nab\r\n");
+    actor_clear();
+    sim_say(c, "2\r\ncd\r\n2\r\nef\r\n");
+    EXPECT_NOTED("a.up[cd] h.up[cd] c.up[ab] c.attempt_end c.response h.response a.response ");
+    EXPECT(sim_closed(u));
+    sim_advance(s, SEC);
+    EXPECT_HAS(c, "HTTP/1.1 403 Forbidden\r\n");
+    PLAY_END(s);
+}
+
+/* The answer has come whole, and its end is held: the rest of the request is read and goes nowhere. */
+TEST(an_upload_behind_an_answer_that_is_held)
+{
+    static char many[10000 + 1];
+    static const struct filter keeps = ACTOR("keeps", .keep_body = 100, .hold_max = 10, .hold_time = 5 * SEC);
+    static const struct filter *const with_keeps[] = {&plain, &keeps, NULL};
+    PLAY(ACT("h", "down", FILTER_HOLD), ACT("h", "down", FILTER_HOLD));
+    struct sim *s = sim_new_with(&(struct sim_conf){.yaml = CONF("keeps"), .filters = with_keeps});
+    struct sim_conn *c, *u = begin(s, &c, POST);
+    sim_say(u, OK);
+    EXPECT_GOT(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
+    EXPECT(sim_closed(u));
+    size_t before = sim_worker(s, 0)->buf_blocks.used;
+    sim_fill(many, sizeof many - 1, 0);
+    for (int i = 0; i < 20; i++) {
+        sim_send(c, "2710\r\n");
+        sim_send(c, many);
+        sim_say(c, "\r\n");
+    }
+    EXPECT_EQ(sim_worker(s, 0)->buf_blocks.used, before);
+    sim_advance(s, 5 * SEC);
+    EXPECT_GOT(c, "ok");
+    PLAY_END(s);
+}
+
 static void emit_then_count(struct call *call)
 {
     unsigned *mine = call->local;
@@ -403,207 +440,6 @@ TEST(the_upstream_goes_while_something_is_held)
         EXPECT_EQ(sim_has(c, "HTTP/1.1 502"), up);
         EXPECT_EQ(sim_closed(c), !up);
         EXPECT_HASNT(c, "ab\r\n");
-        PLAY_END(s);
-    }
-}
-
-/* ---- heads ---- */
-
-static char held_seen[4][60];
-static unsigned n_held_seen;
-
-static void see_held(struct call *call)
-{
-    bool whole;
-    struct str b = response_held(call->req, &whole);
-    snprintf(held_seen[n_held_seen++ % 4], sizeof held_seen[0], STR_FMT "%s", STR_ARG(b), whole ? "$" : "");
-}
-
-/* on_head and on_response hold alike: h is the upstream's, and asked in both. */
-static const char *const head_hooks[] = {"head", "response"};
-
-TEST(a_head_is_held_until_enough_of_the_body_is_there)
-{
-    for (size_t i = 0; i < array_len(head_hooks); i++) {
-        test_row("%s", head_hooks[i]);
-        n_held_seen = 0;
-        PLAY(ACT("h", head_hooks[i], FILTER_HOLD, .run = see_held), ACT("h", head_hooks[i], FILTER_HOLD, .run = see_held),
-             ACT("h", head_hooks[i], FILTER_NEXT, .run = see_held));
-        struct sim *s = start(CONF_UP("holder"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED);
-        sim_say(u, "2\r\nab\r\n");
-        EXPECT_GOT(c, "");
-        sim_say(u, "2\r\ncd\r\n");
-        EXPECT_GOT(c, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "4\r\nabcd\r\n");
-        EXPECT_CSTR(held_seen[0], "");
-        EXPECT_CSTR(held_seen[1], "ab");
-        EXPECT_CSTR(held_seen[2], "abcd");
-        sim_say(u, "2\r\nef\r\n0\r\n\r\n");
-        EXPECT_GOT(c, "2\r\nef\r\n0\r\n\r\n");
-        EXPECT_EQ(strstr(actor_noted, "/timer") != NULL, 0);
-        PLAY_END(s);
-    }
-}
-
-TEST(bounds_of_a_held_head)
-{
-    static const struct { const char *name, *rest; uint64_t later; const char *out; bool timer; } rows[] = {
-        {"full", "a\r\n0123456789\r\n", 0, "a\r\n0123456789\r\n", true},
-        {"late", "2\r\nab\r\n", 5 * SEC, "2\r\nab\r\n", true},
-        {"late, nothing came", "", 5 * SEC, "", true},
-        {"whole", "2\r\nab\r\n0\r\n\r\n", 0, "2\r\nab\r\n0\r\n\r\n", false},
-        {"whole and empty", "0\r\n\r\n", 0, "0\r\n\r\n", false},
-    };
-    for (size_t i = 0; i < array_len(rows) * 2; i++) {
-        const char *hook = head_hooks[i % 2];
-        test_row("%s, %s", rows[i / 2].name, hook);
-        PLAY(ACT("h", hook, FILTER_HOLD, .always = true));
-        struct sim *s = start(CONF_UP("holder"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED);
-        EXPECT_GOT(c, "");
-        sim_say(u, rows[i / 2].rest);
-        if (rows[i / 2].later) {
-            EXPECT_GOT(c, "");
-            sim_advance(s, rows[i / 2].later - 1);
-            EXPECT_GOT(c, "");
-            sim_advance(s, 1);
-        }
-        char wanted[200];
-        snprintf(wanted, sizeof wanted, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "%s", rows[i / 2].out);
-        EXPECT_GOT(c, wanted);
-        EXPECT_EQ(strstr(actor_noted, "/timer") != NULL, rows[i / 2].timer);
-        PLAY_END(s);
-    }
-}
-
-/* Each filter that holds has its own time, whoever held before. */
-TEST(holds_of_two_filters_one_after_the_other)
-{
-    PLAY(ACT("h", "head", FILTER_HOLD, .always = true), ACT("h", "response", FILTER_HOLD, .always = true));
-    struct sim *s = start(CONF_UP("holder"));
-    struct sim_conn *c, *u = begin(s, &c, GET);
-    sim_say(u, "HTTP/1.1 200 OK\r\n" CHUNKED "2\r\nab\r\n");
-    sim_advance(s, 10 * SEC - 1);
-    EXPECT_GOT(c, "");
-    sim_advance(s, 1);
-    EXPECT_GOT(c, "HTTP/1.1 200 OK\r\n" CHUNKED "2\r\nab\r\n");
-    PLAY_END(s);
-}
-
-/* A hook may hold after it waited: what was paused for the wait goes on. And its own time is not the hold's. */
-TEST(a_hold_after_a_wait)
-{
-    for (size_t i = 0; i < array_len(head_hooks); i++) {
-        test_row("%s", head_hooks[i]);
-        n_held_seen = 0;
-        PLAY(ACT("h", head_hooks[i], FILTER_WAIT, .after = SEC), ACT("h", head_hooks[i], FILTER_HOLD),
-             ACT("h", head_hooks[i], FILTER_NEXT, .run = see_held));
-        struct sim *s = start(CONF_UP("patient"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "2\r\nab\r\n");
-        sim_advance(s, SEC);
-        EXPECT_GOT(c, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "2\r\nab\r\n");
-        EXPECT_CSTR(held_seen[0], "ab");
-        PLAY_END(s);
-    }
-}
-
-TEST(a_wait_within_a_hold)
-{
-    PLAY(ACT("h", "head", FILTER_HOLD), ACT("h", "head", FILTER_WAIT, .after = SEC), ACT("h", "head", FILTER_HOLD),
-         ACT("h", "head", FILTER_NEXT));
-    struct sim *s = start(CONF_UP("holder"));
-    struct sim_conn *c, *u = begin(s, &c, GET);
-    sim_say(u, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "2\r\nab\r\n");
-    sim_say(u, "2\r\ncd\r\n");
-    EXPECT_GOT(c, "");
-    sim_advance(s, SEC);
-    EXPECT_GOT(c, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "4\r\nabcd\r\n");
-    PLAY_END(s);
-}
-
-TEST(a_held_head_is_replaced)
-{
-    static const struct { const char *hook; enum verdict v; const char *status; } rows[] = {
-        {"head", FILTER_REPLY, "HTTP/1.1 418 \r\n"}, {"head", FILTER_FAIL, "HTTP/1.1 403 Forbidden\r\n"},
-        {"response", FILTER_REPLY, "HTTP/1.1 418 \r\n"}, {"response", FILTER_FAIL, "HTTP/1.1 403 Forbidden\r\n"},
-    };
-    for (size_t i = 0; i < array_len(rows); i++) {
-        test_row("%s %d", rows[i].hook, rows[i].v);
-        PLAY(ACT("h", rows[i].hook, FILTER_HOLD), ACT("h", rows[i].hook, rows[i].v, .reason = REASON_denied));
-        struct sim *s = start(CONF_UP("holder"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nX: y\r\n" CHUNKED "2\r\nab\r\n");
-        EXPECT(sim_has(c, rows[i].status));
-        EXPECT_HASNT(c, "ab\r\n");
-        EXPECT(sim_closed(u));
-        PLAY_END(s);
-    }
-}
-
-/* The upstream breaks off behind a head that is held: on_head is asked about that; on_response has no say any more. */
-TEST(the_upstream_goes_while_the_head_is_held)
-{
-    for (size_t i = 0; i < array_len(head_hooks); i++) {
-        test_row("%s", head_hooks[i]);
-        PLAY(ACT("h", head_hooks[i], FILTER_HOLD));
-        struct sim *s = start(CONF_UP("holder"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        sim_fin(u);
-        sim_run(s);
-        EXPECT_HAS(c, "HTTP/1.1 502 Bad Gateway\r\n");
-        EXPECT_HAS(c, "upstream_cut");
-        EXPECT(strstr(actor_outcomes, "h.attempt_end: by upstream, upstream_cut, 200, sent, in 0, out 0\n"));
-        PLAY_END(s);
-    }
-}
-
-TEST(a_held_head_does_not_outlast_the_deadline)
-{
-    for (size_t i = 0; i < array_len(head_hooks); i++) {
-        test_row("%s", head_hooks[i]);
-        PLAY(ACT("h", head_hooks[i], FILTER_HOLD));
-        struct sim *s = start(CONF_UP("patient"));
-        struct sim_conn *c, *u = begin(s, &c, GET);
-        sim_say(u, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        sim_advance(s, 20 * SEC - 1);
-        EXPECT_GOT(c, "");
-        sim_advance(s, 1);
-        EXPECT_HAS(c, "HTTP/1.1 504 Gateway Timeout\r\n");
-        PLAY_END(s);
-    }
-}
-
-/* A tunnel has no body to wait for, and its bytes are no filter's. */
-TEST(a_tunnel_is_not_held)
-{
-    PLAY(ACT("h", "head", FILTER_HOLD), ACT("h", "response", FILTER_HOLD));
-    struct sim *s = start(CONF_UP("holder"));
-    struct sim_conn *c, *u = begin(s, &c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
-    sim_say(u, "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello");
-    EXPECT_HAS(c, "HTTP/1.1 101 Switching\r\n");
-    EXPECT_HAS(c, "\r\n\r\nhello");
-    sim_say(c, "hi");
-    EXPECT_GOT(u, "hi");
-    EXPECT(strstr(actor_noted, "down") == NULL && strstr(actor_noted, "up[") == NULL);
-    PLAY_END(s);
-}
-
-TEST(a_tunnel_waits)
-{
-    for (size_t i = 0; i < array_len(head_hooks); i++) {
-        PLAY(ACT("h", head_hooks[i], FILTER_WAIT, .after = SEC));
-        struct sim *s = start(CONF_UP("holder"));
-        struct sim_conn *c, *u = begin(s, &c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
-        sim_say(u, "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello");
-        EXPECT_GOT(c, "");
-        sim_advance(s, SEC);
-        EXPECT_HAS(c, "\r\n\r\nhello");
-        sim_say(u, " again");
-        EXPECT_HAS(c, "hello again");
         PLAY_END(s);
     }
 }
