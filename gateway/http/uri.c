@@ -238,24 +238,43 @@ bool uri_same_authority(struct str a, struct str b, unsigned port)
     return str_eq_nocase(host_a, host_b) && (port_a ? port_a : port) == (port_b ? port_b : port);
 }
 
+/* The byte that a query holds at raw[*i], decoded; moves *i behind it. */
+static char decoded_at(struct str raw, size_t *i)
+{
+    char c = raw.at[(*i)++];
+
+    if (c == '+')
+        return ' ';
+    if (c != '%' || raw.len - *i < 2 || !char_is(raw.at[*i], CHAR_HEX) || !char_is(raw.at[*i + 1], CHAR_HEX))
+        return c;
+    c = (char)(char_hex(raw.at[*i]) << 4 | char_hex(raw.at[*i + 1]));
+    *i += 2;
+    return c;
+}
+
 /* Is `raw`, decoded, equal to `name`? */
 static bool decoded_is(struct str raw, struct str name)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < raw.len; i++, n++) {
-        char c = raw.at[i];
-        if (c == '+') {
-            c = ' ';
-        } else if (c == '%' && raw.len - i > 2 && char_is(raw.at[i + 1], CHAR_HEX) && char_is(raw.at[i + 2],
-            CHAR_HEX)) {
-            c = (char)(char_hex(raw.at[i + 1]) << 4 | char_hex(raw.at[i + 2]));
-            i += 2;
-        }
+    for (size_t i = 0; i < raw.len; n++) {
+        char c = decoded_at(raw, &i);
         if (n >= name.len || name.at[n] != c)
             return false;
     }
     return n == name.len;
+}
+
+/* "name=value" or "name" alone; is it of that name? */
+static bool pair_is(struct str pair, struct str name, struct str *value)
+{
+    const char *equals = pair.len ? memchr(pair.at, '=', pair.len) : NULL;
+    size_t n = equals ? (size_t)(equals - pair.at) : pair.len;
+
+    if (pair.len == 0 || !decoded_is(str_of(pair.at, n), name))
+        return false;
+    *value = equals ? str_of(equals + 1, pair.len - n - 1) : str_of(pair.at + n, 0);
+    return true;
 }
 
 bool uri_query_get(struct str query, struct str name, struct str *value)
@@ -263,13 +282,45 @@ bool uri_query_get(struct str query, struct str name, struct str *value)
     while (query.len) {
         const char *end = memchr(query.at, '&', query.len);
         struct str pair = str_of(query.at, end ? (size_t)(end - query.at) : query.len);
-        const char *equals = pair.len ? memchr(pair.at, '=', pair.len) : NULL;
-        size_t n = equals ? (size_t)(equals - pair.at) : pair.len;
-        if (pair.len && decoded_is(str_of(pair.at, n), name)) {
-            *value = equals ? str_of(equals + 1, pair.len - n - 1) : str_of(pair.at + n, 0);
+        if (pair_is(pair, name, value))
             return true;
-        }
         query = end ? str_of(end + 1, query.len - pair.len - 1) : str_of(query.at + query.len, 0);
     }
     return false;
+}
+
+bool uri_query_get_once(struct str query, struct str name, struct str *value, bool *repeated)
+{
+    char before = '&';
+    bool found = false;
+
+    *repeated = false;
+    for (size_t i = 0, from = 0; query.len && i <= query.len; i++) {
+        char after = i < query.len ? query.at[i] : '&';
+        if (after != '&' && after != ';')
+            continue;
+        struct str at;
+        if (pair_is(str_of(query.at + from, i - from), name, &at)) {
+            *repeated = *repeated || found || before == ';' || after == ';';
+            *value = found ? *value : at;
+            found = true;
+        }
+        from = i + 1;
+        before = after;
+    }
+    return found;
+}
+
+bool uri_query_is_encoded(struct str raw)
+{
+    return raw.len && (memchr(raw.at, '%', raw.len) || memchr(raw.at, '+', raw.len));
+}
+
+size_t uri_query_decode(struct str raw, char *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < raw.len; n++)
+        out[n] = decoded_at(raw, &i);
+    return n;
 }

@@ -42,4 +42,13 @@ bool uri_same_authority(struct str a, struct str b, unsigned port);
  * query are compared decoded ("+" is a space), as the upstream will read them. "a" and "a=" have an empty value. */
 bool uri_query_get(struct str query, struct str name, struct str *value);
 
+/* The same for a parameter that must mean one thing to everybody who reads it. *repeated: it is there more than once, or it
+ * is for those alone who take ";" for a "&" too, or to them it ends earlier. */
+bool uri_query_get_once(struct str query, struct str name, struct str *value, bool *repeated);
+
+/* Is a parameter's value, as it came, other bytes than it says? */
+bool uri_query_is_encoded(struct str raw);
+/* Decodes one into `out`, which has room for raw.len bytes: "+" is a space, what is no escape stays. Returns its length. */
+size_t uri_query_decode(struct str raw, char *out);
+
 #endif

@@ -129,3 +129,44 @@ TEST(query_parameters)
         EXPECT_STR(value, rows[i].value);
     }
 }
+
+TEST(a_parameter_that_means_one_thing_to_all)
+{
+    static const struct {
+        const char *query, *value;
+        bool repeated;
+    } rows[] = {
+        {"a=1&b=2", "1", false}, {"b=2&a=1", "1", false}, {"a", "", false}, {"", NULL, false}, {NULL, NULL, false},
+        {"b=1", NULL, false}, {"&&a=1&&", "1", false}, {"a=b=c", "b=c", false}, {"%61=1", "1", false},
+        {"a=1&a=1", "1", true}, {"a=1&%61=2", "1", true}, {"a&a", "", true}, {"a=1&b=2&a", "1", true},
+        {"a=1;b=2", "1", true}, {"b=2;a=1", "1", true}, {"b=1;c=2&a=1", "1", false}, {"a=1&b=1;a=2", "1", true},
+        {"a=1;", "1", true}, {";a=1", "1", true}, {"a=%3B", "%3B", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct str value = {NULL, 0};
+        bool repeated;
+        test_row("%s", rows[i].query ? rows[i].query : "absent");
+        EXPECT_EQ(uri_query_get_once(str_c(rows[i].query), STR("a"), &value, &repeated), rows[i].value != NULL);
+        EXPECT_STR(value, rows[i].value);
+        EXPECT_EQ(repeated, rows[i].repeated);
+    }
+}
+
+TEST(decoded_parameters)
+{
+    static const struct {
+        const char *raw, *decoded;
+    } rows[] = {
+        {"", ""}, {"abc", "abc"}, {"a+b", "a b"}, {"%61%2B%2b", "a++"}, {"%", "%"}, {"%4", "%4"}, {"%zz%41", "%zzA"},
+        {"%%41", "%A"}, {"%C3%A9%7f", "\xc3\xa9\x7f"}, {"+%20+", "   "},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct str raw = str_c(rows[i].raw);
+        char out[40];
+        test_row("%s", rows[i].raw);
+        EXPECT_STR(str_of(out, uri_query_decode(raw, out)), rows[i].decoded);
+        EXPECT_EQ(uri_query_is_encoded(raw), strchr(rows[i].raw, '%') || strchr(rows[i].raw, '+'));
+    }
+    char nul[3];
+    EXPECT_STR_EQ(str_of(nul, uri_query_decode(STR("%00"), nul)), STR("\0"));
+}
