@@ -17,6 +17,7 @@ struct load {
     struct snapshot *snap;
     const struct filter *const *filters; /* the types there are; NULL-terminated */
     const struct yaml_node *node;        /* what is being read: where errors without a place point */
+    struct str name;                     /* of the instance, in options_check() */
     struct str owner;                    /* of the filter being read: "route /v1/", "upstream api", "define x" */
 };
 

@@ -305,6 +305,7 @@ int schema_instances_check(struct schema *s, struct err *err)
     for (struct schema_instance *i = s->instances; i; i = i->next) {
         s->load.node = i->node;
         s->load.owner = i->owner;
+        s->load.name = i->inst.name;
         if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load, err) != 0)
             return -1;
     }

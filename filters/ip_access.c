@@ -48,9 +48,8 @@ static enum verdict ip_access_on_request(struct call *call)
     return FILTER_FAIL;
 }
 
-static enum verdict ip_access_peek(const struct call *call, uint64_t *wait)
+static enum verdict ip_access_peek(struct call *call)
 {
-    *wait = 0;
     return ip_access_permits(call->options, request_client(call->req)) ? FILTER_NEXT : FILTER_FAIL;
 }
 

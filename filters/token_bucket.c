@@ -134,10 +134,8 @@ struct limit_result token_bucket_take(struct token_bucket *b, uint64_t now)
     }
 }
 
-static enum verdict token_bucket_on_request(struct call *call)
+static enum verdict answer(struct call *call, struct limit_result res)
 {
-    struct limit_result res = token_bucket_take(call->shared, call->now);
-
     if (res.ok)
         return FILTER_NEXT;
     reply_reason(call->req, call->reply, REASON_rate_limited, str_of(NULL, 0));
@@ -145,16 +143,18 @@ static enum verdict token_bucket_on_request(struct call *call)
     return FILTER_REPLY;
 }
 
-static enum verdict token_bucket_peek(const struct call *call, uint64_t *wait)
+static enum verdict token_bucket_on_request(struct call *call)
+{
+    return answer(call, token_bucket_take(call->shared, call->now));
+}
+
+static enum verdict token_bucket_peek(struct call *call)
 {
     struct token_bucket *b = call->shared;
     struct limit_rule rule;
 
     rule_load(b, &rule);
-    struct limit_result res = limit_peek(atomic_load_explicit(&b->cell, memory_order_relaxed), &rule, LIMIT_UNIT,
-                                         call->now);
-    *wait = res.wait;
-    return res.ok ? FILTER_NEXT : FILTER_REPLY;
+    return answer(call, limit_peek(atomic_load_explicit(&b->cell, memory_order_relaxed), &rule, LIMIT_UNIT, call->now));
 }
 
 const struct filter filter_token_bucket = {

@@ -5,7 +5,7 @@
  */
 #include "access_log.h"
 
-#include "json.h"
+#include "lib/json.h"
 #include "lib/clock.h"
 
 static void key(struct json *j, struct str name)
@@ -52,6 +52,10 @@ size_t access_log_format(const struct access_record *r, char *out, size_t cap)
     put_string(&j, STR("reason"), str_c(reason_name(r->reason)));
     if (r->fault.len)
         put_string(&j, STR("fault"), r->fault);
+    if (r->policy.len)
+        put_string(&j, STR("policy"), r->policy);
+    if (r->shadow.len)
+        put_string(&j, STR("shadow"), r->shadow);
     put_u64(&j, STR("bytes_in"), r->bytes_in);
     put_u64(&j, STR("bytes_out"), r->bytes_out);
     key(&j, STR("duration_ms"));
@@ -61,6 +65,10 @@ size_t access_log_format(const struct access_record *r, char *out, size_t cap)
         json_ms(&j, r->first_byte);
     else
         json_raw(&j, STR("null"));
+    if (r->waited) {
+        key(&j, STR("waited_ms"));
+        json_ms(&j, r->waited);
+    }
     put_u64(&j, STR("attempts"), r->attempts);
     key(&j, STR("version"));
     json_raw(&j, STR("\"1."));

@@ -41,7 +41,7 @@
 #define LOOK_EVERY 100                       /* ms */
 #define CLOSE_WAIT (2 * NSEC_PER_SEC)
 
-enum { STRINGS = 7 };
+enum { STRINGS = 9 };
 
 /* How the output takes bytes without making the thread sleep where nobody can wake it. */
 enum sink {
@@ -103,6 +103,8 @@ static void strings_of(struct access_record *r, struct str *of[STRINGS])
     of[4] = &r->route;
     of[5] = &r->endpoint;
     of[6] = &r->fault;
+    of[7] = &r->policy;
+    of[8] = &r->shadow;
 }
 
 void access_log_put(struct ring *ring, const struct access_record *record)

@@ -59,27 +59,30 @@ struct admin_conn {
 struct admin_page {
     const char *path;
     bool probe;                      /* is also on the probes' listener */
-    int (*make)(struct admin *, struct page *);       /* returns the status */
+    int (*make)(struct admin *, struct str query, struct page *);     /* returns the status */
     const char *type;
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
 
-static int metrics_page(struct admin *a, struct page *p)
+static int metrics_page(struct admin *a, struct str query, struct page *p)
 {
+    (void)query;
     a->source.metrics(a->source.ctx, p);
     return 200;
 }
 
-static int healthz_page(struct admin *a, struct page *p)
+static int healthz_page(struct admin *a, struct str query, struct page *p)
 {
+    (void)query;
     (void)a;
     page_printf(p, "ok\n");
     return 200;
 }
 
-static int readyz_page(struct admin *a, struct page *p)
+static int readyz_page(struct admin *a, struct str query, struct page *p)
 {
+    (void)query;
     if (!a->source.ready(a->source.ctx, p)) {
         if (p->len == 0 || p->at[p->len - 1] != '\n')
             page_printf(p, "%s\n", p->len ? "" : "not ready");
@@ -90,10 +93,13 @@ static int readyz_page(struct admin *a, struct page *p)
     return 200;
 }
 
+static int limits_page(struct admin *a, struct str query, struct page *p) { return a->source.limits(a->source.ctx, query, p); }
+
 static const struct admin_page pages[] = {
     {"/healthz", true, healthz_page, TEXT_TYPE},
     {"/readyz", true, readyz_page, TEXT_TYPE},
     {"/metrics", false, metrics_page, "text/plain; version=0.0.4; charset=utf-8"},
+    {"/limits", false, limits_page, "application/json"},
 };
 
 static void conn_close(struct admin_conn *c)
@@ -155,11 +161,14 @@ static void answer(struct admin_conn *c)
     const struct http_parser *p = &c->parser;
     struct str method = str_of(c->in + p->start, p->method_len);
     struct str path = str_of(c->in + p->path_at, p->path_len);
-    const char *query = path.len ? memchr(path.at, '?', path.len) : NULL;
+    const char *mark = path.len ? memchr(path.at, '?', path.len) : NULL;
+    struct str query = {NULL, 0};
     bool head = str_eq(method, STR("HEAD"));
 
-    if (query)
-        path.len = (size_t)(query - path.at);
+    if (mark) {
+        query = str_of(mark + 1, path.len - (size_t)(mark - path.at) - 1);
+        path.len = (size_t)(mark - path.at);
+    }
     for (size_t i = 0; i < array_len(pages); i++) {
         if ((c->admin->probes_only && !pages[i].probe) || !str_eq(path, str_c(pages[i].path)))
             continue;
@@ -168,7 +177,7 @@ static void answer(struct admin_conn *c)
             return;
         }
         struct page body = {0};
-        int status = pages[i].make(c->admin, &body);
+        int status = pages[i].make(c->admin, query, &body);
         put_answer(&c->out, status, pages[i].type, "", &body, head);
         page_free(&body);
         return;

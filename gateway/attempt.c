@@ -112,7 +112,7 @@ static uint64_t balance_hash(struct request *r)
         by = http_head_get(&r->head, conf->hash_name);
         break;
     case HASH_COOKIE:
-        by = request_cookie(r, conf->hash_name);
+        by = request_cookie(r, conf->hash_name, NULL);
         break;
     case HASH_QUERY:
         if (!uri_query_get(r->query, conf->hash_name, &by))
@@ -205,7 +205,7 @@ void attempt_connected(struct attempt *a)
     struct request *r = a->req;
     struct body_frame frame = r->body;
     a->connected = true;
-    a->out.sent = true;
+    a->out.sent = r->sent = true;
     if (r->step == STEP_PICK)
         request_set_step(r, STEP_SEND);
     if (frame.kind == FRAME_LENGTH && r->resizes_request) {

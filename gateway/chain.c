@@ -27,21 +27,25 @@ struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const 
     return uses;
 }
 
-/* An empty reply to fill in, apart from the one that may be going out. */
-static struct reply *reply_for(struct request *r, const struct use *u)
+static struct reply *reply_spare(struct request *r)
 {
-    if (!u->inst->shadow && r->step != STEP_REPLY)
-        return &r->reply;
     if (!r->spare_reply)
         r->spare_reply = arena_alloc(&r->arena, sizeof *r->spare_reply);
     *r->spare_reply = (struct reply){0};
     return r->spare_reply;
 }
 
+/* An empty reply to fill in, apart from the one that may be going out. */
+static struct reply *reply_for(struct request *r, const struct use *u)
+{
+    return u->inst->shadow || r->step == STEP_REPLY ? reply_spare(r) : &r->reply;
+}
+
 void call_init(struct call *call, struct request *r, struct use *u)
 {
     *call = (struct call){
         .req = r,
+        .name = u->inst->name,
         .options = u->inst->options,
         .shared = u->inst->shared,
         .local = r->view->locals[u->inst->slot],
@@ -49,6 +53,8 @@ void call_init(struct call *call, struct request *r, struct use *u)
         .attempt_state = u->in_attempt ? u->attempt_state : NULL,
         .now = worker_now(r->worker),
         .rng = &r->worker->rng,
+        .worker = r->worker->id,
+        .shadow = u->inst->shadow,
         .why = r->cursor.why,
         .reply = reply_for(r, u),
         .core = u,
@@ -82,14 +88,24 @@ static void cursor_reset(struct request *r)
 }
 
 /* In shadow mode a filter decides, and nothing comes of it. */
-enum verdict chain_enforced(const struct use *u, enum verdict v)
+enum verdict chain_enforced(struct request *r, const struct use *u, enum verdict v)
 {
     static struct log_limit limit;
     if (v == FILTER_NEXT || !u->inst->shadow)
         return v;
+    if (!r->shadow.at)
+        r->shadow = u->inst->name;
     log_limited(&limit, LOG_INFO, "filter", "%s: " STR_FMT ": would not have let a request pass (mode: shadow)",
                 u->inst->type->name, STR_ARG(u->inst->name));
     return FILTER_NEXT;
+}
+
+/* Who answers instead of the upstream, for the log and for the caller. */
+static void decided_by(struct request *r, const struct use *u, struct reply *reply)
+{
+    r->policy = u->inst->name;
+    if (reply && reply->reason != REASON_replied && !reply->policy.at)
+        reply->policy = u->inst->name;
 }
 
 /* What a verdict of a forward hook means; CHAIN_NEXT moves the cursor on. */
@@ -101,12 +117,15 @@ static enum chain settle(struct request *r, const struct call *call, enum verdic
         return CHAIN_NEXT;
     case FILTER_WAIT:
         r->cursor.waiting = true;
+        r->wait_began = call->now;
         request_wait(r);
         return CHAIN_PARKED;
     case FILTER_REPLY:
+        decided_by(r, call->core, &r->reply);
         cursor_reset(r);
         return CHAIN_REPLY;
     case FILTER_FAIL:
+        decided_by(r, call->core, NULL);
         r->reason = call->reason ? call->reason : REASON_filter_failed;
         cursor_reset(r);
         return CHAIN_FAIL;
@@ -133,6 +152,27 @@ static enum chain body_ready(struct request *r, const struct filter *type)
     return r->body_whole ? CHAIN_NEXT : CHAIN_BODY;
 }
 
+/* A limit that can never let it pass says no wait. */
+static uint64_t wait_of(const struct reply *reply) { return reply->retry_after ? reply->retry_after : TIME_NEVER; }
+
+/* Several limits may refuse: the caller is told of the one that keeps him waiting longest (POLICY.md, token_bucket). Asking
+ * the others charges nothing. */
+static void reply_longest(struct request *r, struct use *uses, size_t n)
+{
+    for (size_t i = r->cursor.at + 1; i < n; i++) {
+        struct use *u = &uses[i];
+        if (!u->inst->type->peek || u->inst->shadow)
+            continue;
+        struct call call;
+        call_init(&call, r, u);
+        call.reply = reply_spare(r);
+        if (u->inst->type->peek(&call) != FILTER_REPLY || wait_of(call.reply) <= wait_of(&r->reply))
+            continue;
+        r->reply = *call.reply;
+        decided_by(r, u, &r->reply);
+    }
+}
+
 static enum chain run_entry(struct request *r, struct use *uses, size_t n)
 {
     while (r->cursor.at < n) {
@@ -144,7 +184,13 @@ static enum chain run_entry(struct request *r, struct use *uses, size_t n)
         u->entered = true;
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_request ? chain_enforced(u, type->on_request(&call)) : FILTER_NEXT;
+        enum verdict v = type->on_request ? chain_enforced(r, u, type->on_request(&call)) : FILTER_NEXT;
+        if (v == FILTER_REPLY && r->reply.status == 429) {
+            decided_by(r, u, &r->reply);
+            reply_longest(r, uses, n);
+            cursor_reset(r);
+            return CHAIN_REPLY;
+        }
         next = settle(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -167,7 +213,7 @@ enum chain chain_attempt(struct request *r)
         }
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_attempt ? chain_enforced(u, type->on_attempt(&call)) : FILTER_NEXT;
+        enum verdict v = type->on_attempt ? chain_enforced(r, u, type->on_attempt(&call)) : FILTER_NEXT;
         enum chain next = settle(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -184,7 +230,7 @@ bool chain_endpoint(struct request *r, size_t endpoint)
             continue;
         struct call call;
         call_init(&call, r, u);
-        if (chain_enforced(u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
+        if (chain_enforced(r, u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
             return false;
     }
     return true;
@@ -207,6 +253,7 @@ static enum chain settle_response(struct request *r, const struct call *call, en
             r->reason = call->reason ? call->reason : REASON_filter_failed;
         else if (call->reply != &r->reply)
             r->reply = *call->reply;
+        decided_by(r, call->core, v == FILTER_FAIL ? NULL : &r->reply);
         return v == FILTER_FAIL ? CHAIN_FAIL : CHAIN_REPLY;
     default:
         return settle(r, call, v);
@@ -222,7 +269,7 @@ enum chain chain_head(struct request *r, struct call *call)
         call_init(call, r, u);
         call->reason = r->att.out.reason;
         if (type->on_head && u->in_attempt)
-            v = chain_enforced(u, type->on_head(call, &r->att.out));
+            v = chain_enforced(r, u, type->on_head(call, &r->att.out));
         enum chain next = settle_response(r, call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -256,7 +303,7 @@ enum chain chain_response(struct request *r)
         struct call call;
         call_init(&call, r, u);
         if (type->on_response && u->entered)
-            v = chain_enforced(u, type->on_response(&call));
+            v = chain_enforced(r, u, type->on_response(&call));
         enum chain next = settle_response(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;

@@ -29,7 +29,7 @@ void chain_leg_end(struct request *);
 void chain_request_end(struct request *, const struct outcome *);
 void call_init(struct call *, struct request *, struct use *);
 void chain_cursor_next(struct request *);                    /* on to the next filter: what the last one awaited is off */
-enum verdict chain_enforced(const struct use *, enum verdict);      /* what counts of it: nothing in shadow mode */
+enum verdict chain_enforced(struct request *, const struct use *, enum verdict);     /* nothing of it in shadow mode */
 /* The k-th filter that an answer meets on its way down: the leg's last first; NULL: no more. */
 struct use *chain_down_use(struct request *, size_t k);
 struct use *chain_up_use(struct request *, size_t k);

@@ -87,11 +87,13 @@ static enum verdict ask(const struct pass *p, struct use *u, size_t k, enum why 
     call.core = &emit;
     enum verdict v = p->up ? u->inst->type->on_request_body(&call, s) : u->inst->type->on_response_body(&call, s);
     if (u->inst->shadow)
-        return chain_enforced(u, v);
+        return chain_enforced(p->req, u, v);
     if (v == FILTER_DROP && !resizes(u, p->up))
         v = FILTER_FAIL;             /* the length that was promised would not come */
-    if (v == FILTER_FAIL && !stopped(p))
+    if (v == FILTER_FAIL && !stopped(p)) {
+        p->req->policy = u->inst->name;
         request_fail(p->req, call.reason ? call.reason : REASON_filter_failed, BY_US, u->inst->type->name);
+    }
     return v;
 }
 

@@ -20,6 +20,7 @@
 #include "admin.h"
 #include "client.h"
 #include "conf/shared.h"
+#include "figures.h"
 #include "filter.h"
 #include "lib/check.h"
 #include "lib/clock.h"
@@ -195,11 +196,18 @@ static void page_metrics(void *ctx, struct page *page)
     for (unsigned i = 0; i < c->n; i++)
         v[i] = &c->workers[i].metrics;
     metrics_print(v, c->n, page);
+    figures_metrics(c->snap, clock_mono(&clock_real), page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)access_log_dropped(c->log));
     page_printf(page, "# HELP weir_names_unresolved Endpoint names that no address is known for.\n"
                       "# TYPE weir_names_unresolved gauge\nweir_names_unresolved %zu\n", c->unresolved);
+}
+
+static int page_limits(void *ctx, struct str query, struct page *page)
+{
+    const struct control *c = ctx;
+    return figures_limits(c->snap, query, clock_mono(&clock_real), page);
 }
 
 static bool page_ready(void *ctx, struct page *why)
@@ -401,7 +409,7 @@ static int workers_start(struct control *c, struct err *err)
 
 static int admin_start(struct control *c, struct err *err)
 {
-    struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .ctx = c};
+    struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits, .ctx = c};
     if (c->snap->admin.at.len && admin_open(c->base, &c->snap->admin, false, &source, &c->admin, err) != 0)
         return -1;
     if (c->snap->probes.at.len && admin_open(c->base, &c->snap->probes, true, &source, &c->probes, err) != 0)

@@ -112,6 +112,7 @@ struct request {
     bool client_fin, upstream_fin;           /* of a tunnel */
     bool replayed;                           /* the one free repeat after a stale connection */
     bool continued;                          /* 100 was sent by us */
+    bool sent;                               /* some byte of it went to some endpoint */
 
     struct use *uses;                        /* listener's, then route's */
     size_t n_uses;
@@ -148,6 +149,8 @@ struct request {
     const char *fault;
     enum ended_by by;                        /* who made an answer of ours needed */
     uint64_t arrived, first_byte, connection, wall;
+    uint64_t wait_began, waited;             /* ns; since when a hook waits (0: none does), and how long hooks waited before */
+    struct str policy, shadow;               /* names of the instances that answered, that would have; {NULL, 0}: none */
     int status;                              /* what the client got; 0: nothing */
     bool hooks_up, hooks_down;               /* some filter entered looks at the request's, the answer's body */
 
@@ -180,7 +183,6 @@ void request_wait(struct request *);                         /* parks it till th
 void request_resume(struct request *, enum why);
 void request_forward(struct request *);                      /* r->forward, after the filters' edits */
 void request_continue(struct request *);                     /* says 100 to a client that waits for it */
-struct str request_cookie(const struct request *, struct str name);
 bool request_safe_to_repeat(const struct request *);         /* an idempotent method, or an Idempotency-Key */
 void request_log(struct request *);
 

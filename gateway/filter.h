@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "lib/check.h"
+#include "lib/mailbox.h"
 #include "lib/str.h"
 #include "reason.h"
 
@@ -29,6 +30,9 @@ struct reply;        /* an answer made here: reply.h */
 struct field;        /* an option's row: conf/field.h */
 struct load;         /* what loading may look up: conf/load.h */
 struct err;
+struct figure;       /* a row of what an instance counts: figure.h */
+union figure_value;
+struct page;         /* growing text: lib/page.h */
 struct rng;
 
 enum verdict {
@@ -73,6 +77,7 @@ struct outcome {
 /* Everything that a hook may see. There are no globals. Valid during the hook only. */
 struct call {
     struct request *req;
+    struct str name;           /* of the instance, as in the configuration */
     const void *options;       /* parsed, immutable, shared by all workers */
     void *shared;              /* the named instance's state: any worker; atomics or its own lock */
     void *local;               /* this worker's part of it: no locks */
@@ -80,6 +85,8 @@ struct call {
     void *attempt_state;       /* of this attempt: zeroed; NULL outside attempts or when attempt_size is 0 */
     uint64_t now;              /* monotonic ns: the only clock there is */
     struct rng *rng;           /* seeded; the only randomness there is */
+    unsigned worker;           /* the worker's number, for counters that are kept apart by worker */
+    bool shadow;               /* mode: shadow. What is decided is not done: a filter that would wait need not queue */
     enum why why;
     enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
     uint64_t not_before;       /* out: for FILTER_RETRY */
@@ -128,8 +135,16 @@ struct filter {
     void (*on_attempt_end)(struct call *, const struct outcome *);
     void (*on_end)(struct call *, const struct outcome *);           /* of the scope that it lives in, once */
 
-    /* What would you decide now? Charges nothing; sets the wait in ns. */
-    enum verdict (*peek)(const struct call *, uint64_t *wait);
+    /* What would on_request decide now? Charges nothing. FILTER_REPLY fills call->reply as on_request does. */
+    enum verdict (*peek)(struct call *);
+
+    /* What an instance counts: rows ended by one without a name, and their values at `now`, in the rows' order. Control
+     * thread, while workers go on. */
+    const struct figure *figures;
+    void (*figures_read)(void *shared, const void *options, uint64_t now, union figure_value *);
+    /* What stands for one key, given by the values of its parts: members of a JSON object, each with a comma before it.
+     * False: the instance has no keys, or not of so many parts. Control thread, while workers go on. */
+    bool (*key_print)(void *shared, const void *options, const struct str *values, size_t n, uint64_t now, struct page *);
 };
 
 /* filters.def as an array, in its order; NULL-terminated (filters/registry.c). Tests may add theirs to a copy. */
@@ -146,17 +161,24 @@ void lease_end(struct lease **, uint64_t now);        /* gives back now */
 void lease_forget(struct lease **);                   /* it is no longer owed (spent for good) */
 
 /* For answers from elsewhere: another worker, a store on the network. A handle outlives its request safely: a wake for
- * what is gone, or for what no longer waits, is dropped by the owner. Give what is granted as a lease in the woken hook; what
- * must not be lost when nobody takes it is given back by `refused`, which runs on the owner's thread. */
-struct mailbox;
+ * what is gone, or for what no longer waits, is dropped by the owner. */
 struct wake_handle {
     struct mailbox *mailbox;           /* of the owner; workers outlive all handles */
     uint32_t slot;
     uint64_t generation;
 };
 struct wake_handle wake_handle(struct call *);
-/* Any thread. Posts a wake-up with why = WHY_GRANTED; `refused(thing)` may be NULL. */
-void wake(struct wake_handle, enum why, void (*refused)(void *thing), void *thing);
+
+/* A wake-up, embedded in what is granted, so that posting it needs no memory and cannot fail. */
+struct wake {
+    struct mail mail;
+    struct wake_handle handle;
+    enum why why;
+    /* Runs on the owner's thread once the hook ran, or nobody was there to be woken: the message is the callee's again. What
+     * was granted belongs in a lease: so it comes back although nobody took it. */
+    void (*over)(struct wake *);
+};
+void wake_post(struct wake *);         /* any thread; handle, why and over are set */
 
 /* In body hooks: adds bytes behind what has passed so far, before this slice. Copied. The filter must be one that says
  * resizes_body, or resizes_request_body. */

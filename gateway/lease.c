@@ -97,33 +97,18 @@ void wake_release(struct request *r)
     r->wake_slot = 0;
 }
 
-struct wake_mail {
-    struct mail mail;
-    struct wake_handle handle;
-    enum why why;
-    void (*refused)(void *thing);
-    void *thing;
-};
-
 static void wake_deliver(struct mail *mail, void *owner)
 {
-    struct wake_mail *m = container_of(mail, struct wake_mail, mail);
+    struct wake *m = container_of(mail, struct wake, mail);
     struct worker *w = owner;
     struct wake_slot *slot = &w->wakes[m->handle.slot];
     if (slot->req && slot->generation == m->handle.generation && slot->req->cursor.waiting)
         request_resume(slot->req, m->why);
-    else if (m->refused)
-        m->refused(m->thing);
-    mem_free(m);
+    m->over(m);
 }
 
-void wake(struct wake_handle handle, enum why why, void (*refused)(void *thing), void *thing)
+void wake_post(struct wake *m)
 {
-    struct wake_mail *m = mem_zalloc(sizeof *m);
     m->mail.deliver = wake_deliver;
-    m->handle = handle;
-    m->why = why;
-    m->refused = refused;
-    m->thing = thing;
-    mailbox_post(handle.mailbox, &m->mail);
+    mailbox_post(m->handle.mailbox, &m->mail);
 }

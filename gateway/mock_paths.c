@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include "json.h"
+#include "lib/json.h"
 #include "lib/check.h"
 #include "lib/clock.h"
 #include "lib/mem.h"

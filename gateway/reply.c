@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 #include "core.h"
-#include "json.h"
+#include "lib/json.h"
 #include "lib/check.h"
 
 #define QUOTA_TYPE "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -56,12 +56,20 @@ void request_wait(struct request *r)
         timer_set(&r->worker->timers, &r->wait, r->deadline);
 }
 
+static void waited(struct request *r)
+{
+    if (r->wait_began)
+        r->waited += worker_now(r->worker) - r->wait_began;
+    r->wait_began = 0;
+}
+
 void request_resume(struct request *r, enum why why)
 {
     bool held = r->resp_held;
     if (!r->cursor.waiting && !held)
         return;
     r->cursor.waiting = false;
+    waited(r);
     r->cursor.why = why;
     r->cursor.last_ask = r->cursor.hold_until && worker_now(r->worker) >= r->cursor.hold_until;
     wake_forget(r);
@@ -310,6 +318,7 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
     timer_clear(&r->wait);
     r->by = by;
     reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
+    r->reply.policy = r->policy;
     respond_reply(r);
 }
 
@@ -331,6 +340,7 @@ void request_end(struct request *r, enum reason reason, enum ended_by by)
 {
     struct worker *w = r->worker;
     check(!r->over);
+    waited(r);
     r->reason = reason;
     if (r->step == STEP_TUNNEL)
         metric_sub(&w->metrics, METRIC_tunnels, 1);
@@ -338,6 +348,7 @@ void request_end(struct request *r, enum reason reason, enum ended_by by)
     struct outcome out = r->leg.out;
     out.by = by;
     out.reason = reason;
+    out.sent = r->sent;
     out.committed = r->committed;
     out.started = r->arrived;
     out.ended = worker_now(w);

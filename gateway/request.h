@@ -21,6 +21,8 @@ struct str request_query(const struct request *);            /* as it came, with
 struct str request_host(const struct request *);             /* without port; lower or upper case as it came */
 struct str request_route(const struct request *);            /* the route's name */
 struct str request_param(const struct request *, struct str name);      /* of `:name` in the route's path */
+/* The value of the first cookie of that name, as it came; {NULL, 0}: none. *repeated (may be NULL): there is another. */
+struct str request_cookie(const struct request *, struct str name, bool *repeated);
 const struct ip *request_client(const struct request *);     /* the caller: the peer, or whom trusted proxies name */
 const struct ip *request_peer(const struct request *);       /* who holds the connection */
 struct str request_id(const struct request *);               /* {NULL, 0} until a filter set it */

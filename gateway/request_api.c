@@ -68,19 +68,41 @@ void request_set_attribute(struct request *r, unsigned index, struct str value)
     r->attributes[index] = arena_copy(&r->arena, value);
 }
 
-/* The value of a cookie (RFC 6265 4.2.1): "name=value" pairs behind semicolons. */
-struct str request_cookie(const struct request *r, struct str name)
+/* "name=value" pairs behind semicolons (RFC 6265 4.2.1); HTTP/2 clients may have sent several fields. */
+static bool cookie_next(struct str *rest, struct str name, struct str *value)
 {
-    struct str rest = http_head_get(&r->head, STR("cookie"));
-    while (rest.len > 0) {
-        const char *end = memchr(rest.at, ';', rest.len);
-        size_t len = end ? (size_t)(end - rest.at) : rest.len;
-        struct str pair = str_trim(str_of(rest.at, len));
-        rest = end ? str_of(end + 1, rest.len - len - 1) : str_of("", 0);
-        if (pair.len > name.len && pair.at[name.len] == '=' && !memcmp(pair.at, name.at, name.len))
-            return str_of(pair.at + name.len + 1, pair.len - name.len - 1);
+    while (rest->len > 0) {
+        const char *end = memchr(rest->at, ';', rest->len);
+        size_t len = end ? (size_t)(end - rest->at) : rest->len;
+        struct str pair = str_trim(str_of(rest->at, len));
+        *rest = end ? str_of(end + 1, rest->len - len - 1) : str_of("", 0);
+        if (pair.len > name.len && pair.at[name.len] == '=' && !memcmp(pair.at, name.at, name.len)) {
+            *value = str_of(pair.at + name.len + 1, pair.len - name.len - 1);
+            return true;
+        }
     }
-    return (struct str){NULL, 0};
+    return false;
+}
+
+struct str request_cookie(const struct request *r, struct str name, bool *repeated)
+{
+    struct str found = {NULL, 0}, field, rest, value;
+    unsigned at = 0;
+    if (repeated)
+        *repeated = false;
+    while (http_head_next(&r->head, &at, &field, &rest)) {
+        if (!str_eq_nocase(field, STR("cookie")))
+            continue;
+        while (cookie_next(&rest, name, &value)) {
+            if (!repeated)
+                return value;
+            *repeated = found.at != NULL;
+            if (*repeated)
+                return found;
+            found = value;
+        }
+    }
+    return found;
 }
 
 /* RFC 9110 9.2.2, and draft-ietf-httpapi-idempotency-key-header. */
@@ -146,6 +168,9 @@ void request_log(struct request *r)
         .route = request_route(r),
         .endpoint = r->att.endpoint ? r->att.endpoint->conf->url : (struct str){NULL, 0},
         .fault = str_c(r->fault),
+        .policy = r->policy,
+        .shadow = r->shadow,
+        .waited = r->waited,
         .minor = r->head.minor,
         .tunnel = r->att.upgraded,
     };

@@ -181,8 +181,10 @@ static void replace(struct request *r, bool failed)
     if (failed && r->step == STEP_REPLY)
         return;                      /* a reply goes out, even if a filter does not like it */
     enum reason reason = failed ? r->reason : r->reply.reason;
-    if (failed)
+    if (failed) {
         reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
+        r->reply.policy = r->policy;
+    }
     struct cursor cursor = r->cursor;
     body_pause(r);
     attempt_finish(r, BY_US, reason);

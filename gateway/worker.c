@@ -2,7 +2,8 @@
 /*
  * The loop of a worker and what hangs on it.
  *
- * Time is read once a turn, at its first use, and forgotten at the end. One libevent timer stands for the whole heap of
+ * Time is read once a turn, at its first use, and forgotten at the end; from that moment on until it sleeps the worker also
+ * looks into its mailbox by itself, so that nobody needs to write to its eventfd. One libevent timer stands for the whole heap of
  * timers.c and is moved only when the earliest deadline came nearer. A simulation has no event base: it delivers events
  * itself and calls worker_turn().
  */
@@ -44,7 +45,7 @@ static void mail_came(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct worker *w = arg;
-    mailbox_drain(&w->mailbox, w);
+    mailbox_woken(&w->mailbox, w);
     worker_flush(w);
 }
 
@@ -145,6 +146,10 @@ static void ready_run(struct worker *w)
 
 bool worker_turn(struct worker *w)
 {
+    if (mailbox_has(&w->mailbox)) {
+        mailbox_drain(&w->mailbox, w);
+        worker_flush(w);
+    }
     if (!list_empty(&w->ready))
         ready_run(w);
     if (timers_next(&w->timers) <= worker_now(w)) {
@@ -179,7 +184,8 @@ void worker_run(struct worker *w)
     bool more = false;
     while (!w->stopping) {
         timer_arm(w);
-        check(event_base_loop(w->base, more ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE) >= 0);
+        bool sleep = mailbox_may_sleep(&w->mailbox) && !more;
+        check(event_base_loop(w->base, sleep ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
         more = worker_turn(w);
     }
 }

@@ -23,8 +23,8 @@
  * One thread that owns connections, requests, timers, pools and counters. Everything reachable from here is touched by
  * this thread alone, the mailbox and the counters' readers excepted.
  *
- * A turn: wait for events, run their callbacks, then what they left on the ready list, then due timers, then write what is
- * gathered, then free what died. Nothing is freed before the end of the turn.
+ * A turn: wait for events, run their callbacks, then mail, then what they left on the ready list, then due timers, then
+ * write what is gathered, then free what died. Nothing is freed before the end of the turn.
  */
 struct stream;
 struct request;
@@ -101,8 +101,10 @@ uint64_t worker_next(const struct worker *);     /* ns of the next timer */
 
 static inline uint64_t worker_now(struct worker *w)
 {
-    if (w->now == 0)
+    if (w->now == 0) {
         w->now = clock_mono(w->clock);
+        mailbox_awake(&w->mailbox);
+    }
     return w->now;
 }
 

@@ -4,7 +4,7 @@
  * were, and holds nothing that a terminal would obey. A byte that is no part of a character is shown as the character of
  * its number, so that it can be read; that this is not the same as the character itself is accepted.
  */
-#include "json.h"
+#include "lib/json.h"
 
 #include <string.h>
 

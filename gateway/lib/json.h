@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "lib/str.h"
+#include "str.h"
 
 /*
  * Writes JSON into a buffer that the caller gives. What does not fit is left out and `full` is set: the text is then of no

@@ -9,6 +9,7 @@
 #include "filter.h"
 #include "lib/check.h"
 #include "lib/ip.h"
+#include "lib/mem.h"
 #include "reply.h"
 #include "request.h"
 #include "sim.h"
@@ -29,7 +30,7 @@ struct act {
     const char *who, *hook;
     enum verdict verdict;
     enum reason reason;              /* of FAIL */
-    uint64_t after;                  /* ns: wait_until(now + after) */
+    uint64_t after;                  /* ns: wait_until(now + after); of REPLY: it is a limit's, with this wait */
     uint64_t not_before;             /* of RETRY, from now */
     int status;                      /* of REPLY */
     const char *failover;
@@ -45,6 +46,7 @@ struct actor_state { unsigned calls; bool ended; };
 
 static struct act actor_script[16];
 static char actor_noted[6000], actor_outcomes[3000];
+static unsigned actor_granted, actor_refused;      /* hooks that ran because of a wake-up; wake-ups that met nobody */
 
 static void note(const char *fmt, ...) printf_like(1, 2);
 static void note(const char *fmt, ...)
@@ -109,13 +111,14 @@ static enum verdict actor_act(struct call *call, const char *hook, const struct 
     const struct actor_options *o = call->options;
     struct actor_state *state = call->state;
     struct act *a = actor_find(o->id, hook);
+    actor_granted += call->why == WHY_GRANTED;
     actor_note_call(call, hook, s);
     EXPECT(!state->ended);
     state->calls++;
     if (!a)
         return FILTER_NEXT;
     a->used = !a->always;
-    if (a->after)
+    if (a->after && a->verdict != FILTER_REPLY)
         wait_until(call, call->now + a->after);
     if (a->lease)
         lease_take(call, (enum scope)(a->lease - 1), actor_gave_back, a);
@@ -123,7 +126,10 @@ static enum verdict actor_act(struct call *call, const char *hook, const struct 
         a->run(call);
     if (a->emit)
         body_emit(call, a->emit, strlen(a->emit));
-    if (a->verdict == FILTER_REPLY) {
+    if (a->verdict == FILTER_REPLY && a->after) {
+        reply_reason(call->req, call->reply, REASON_rate_limited, (struct str){NULL, 0});
+        call->reply->retry_after = a->after;
+    } else if (a->verdict == FILTER_REPLY) {
         call->reply->status = a->status ? a->status : 418;
         call->reply->reason = REASON_replied;
         call->reply->body = STR("tea");
@@ -182,11 +188,24 @@ static void actor_end(struct call *c, const struct outcome *out)
     ((struct actor_state *)c->state)->ended = true;
 }
 
-static enum verdict actor_peek(const struct call *c, uint64_t *wait)
+static void actor_over(struct wake *w)
 {
-    *wait = 7 * NSEC_PER_SEC;
-    return ((const struct actor_options *)c->options)->id.len == 1 ? FILTER_WAIT : FILTER_NEXT;
+    static unsigned granted;
+    if (actor_granted == granted)
+        actor_refused++;
+    granted = actor_granted;
+    mem_free(w);
 }
+
+static inline void actor_grant(struct wake_handle handle)
+{
+    struct wake *w = mem_zalloc(sizeof *w);
+    *w = (struct wake){.handle = handle, .why = WHY_GRANTED, .over = actor_over};
+    wake_post(w);
+}
+
+/* As its on_request would: a line of the script with the hook "peek". */
+static enum verdict actor_peek(struct call *c) { return actor_act(c, "peek", NULL); }
 
 static const struct field actor_fields[] = {
     {.key = "id", .type = FIELD_TEXT, .offset = offsetof(struct actor_options, id), .required = true, .help = "Who."},

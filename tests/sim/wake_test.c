@@ -18,8 +18,7 @@ static const struct filter *const filters[] = {&actor, NULL};
 
 enum { HANDLES = 200 };
 static struct wake_handle handles[HANDLES];
-static unsigned n_handles, n_refused;
-static int ticket;                               /* what is granted */
+static unsigned n_handles;
 
 static void keep_handle(struct call *call)
 {
@@ -27,13 +26,7 @@ static void keep_handle(struct call *call)
     handles[n_handles++] = wake_handle(call);
 }
 
-static void refused(void *thing)
-{
-    EXPECT(thing == &ticket);
-    n_refused++;
-}
-
-static void grant(unsigned i) { wake(handles[i], WHY_GRANTED, refused, &ticket); }
+static void grant(unsigned i) { actor_grant(handles[i]); }
 
 static void grant_first(struct call *call)
 {
@@ -43,7 +36,7 @@ static void grant_first(struct call *call)
 
 static struct sim *start(void)
 {
-    n_handles = n_refused = 0;
+    n_handles = actor_refused = 0;
     return sim_new_with(&(struct sim_conf){.yaml = WAKING, .filters = filters, .workers = 2});
 }
 
@@ -70,7 +63,7 @@ TEST(a_waiting_hook_runs_again_and_the_request_goes_on)
     EXPECT_NOTED("a.request/granted u.request u.attempt u.endpoint0 ");
     answer(s, c);
     PLAY_END(s);
-    EXPECT_EQ(n_refused, 0);
+    EXPECT_EQ(actor_refused, 0);
 }
 
 TEST(any_hook_that_waits)
@@ -97,7 +90,7 @@ TEST(any_hook_that_waits)
             EXPECT_GOT(c, OK);
         else
             answer(s, c);
-        EXPECT_EQ(n_refused, 0);
+        EXPECT_EQ(actor_refused, 0);
         PLAY_END(s);
     }
 }
@@ -114,7 +107,7 @@ TEST(a_request_of_another_worker_wakes_it)
     EXPECT_HAS(d, "HTTP/1.1 201 Created\r\n");
     EXPECT(strstr(actor_noted, "a.request/granted u.request ") != NULL);
     answer(s, c);
-    EXPECT_EQ(n_refused, 0);
+    EXPECT_EQ(actor_refused, 0);
     PLAY_END(s);
 }
 
@@ -137,7 +130,7 @@ TEST(workers_have_slots_of_their_own)
     grant(0);
     sim_run(s);
     answer(s, c);
-    EXPECT_EQ(n_refused, 0);
+    EXPECT_EQ(actor_refused, 0);
     PLAY_END(s);
 }
 
@@ -160,11 +153,11 @@ TEST(a_wake_for_what_is_gone_is_refused)
         EXPECT(strstr(actor_noted, "a.end ") != NULL);
         actor_clear();
         grant(0);
-        EXPECT_EQ(n_refused, 0);
+        EXPECT_EQ(actor_refused, 0);
         sim_run(s);
         EXPECT_NOTED("");
         PLAY_END(s);
-        EXPECT_EQ(n_refused, 1);
+        EXPECT_EQ(actor_refused, 1);
     }
 }
 
@@ -182,11 +175,11 @@ TEST(another_request_in_the_same_slot_is_not_woken)
     grant(0);
     sim_run(s);
     EXPECT_NOTED("");
-    EXPECT_EQ(n_refused, 1);
+    EXPECT_EQ(actor_refused, 1);
     grant(1);
     sim_run(s);
     answer(s, d);
-    EXPECT_EQ(n_refused, 1);
+    EXPECT_EQ(actor_refused, 1);
     PLAY_END(s);
 }
 
@@ -205,10 +198,10 @@ TEST(the_second_wake_is_refused)
         grant(0);
         sim_run(s);
         EXPECT_NOTED("a.request/granted u.request u.attempt u.endpoint0 ");
-        EXPECT_EQ(n_refused, 1);
+        EXPECT_EQ(actor_refused, 1);
         answer(s, c);
         PLAY_END(s);
-        EXPECT_EQ(n_refused, 1);
+        EXPECT_EQ(actor_refused, 1);
     }
 }
 
@@ -223,11 +216,11 @@ TEST(an_old_handle_does_not_end_a_new_wait)
     grant(0);
     sim_run(s);
     EXPECT_NOTED("a.request a.request/granted ");
-    EXPECT_EQ(n_refused, 1);
+    EXPECT_EQ(actor_refused, 1);
     grant(1);
     sim_run(s);
     EXPECT_NOTED("a.request/granted u.request u.attempt u.endpoint0 ");
-    EXPECT_EQ(n_refused, 1);
+    EXPECT_EQ(actor_refused, 1);
     answer(s, c);
     PLAY_END(s);
 }
@@ -246,7 +239,7 @@ TEST(a_wake_and_a_timer)
         sim_advance(s, 3 * NSEC_PER_SEC);
         EXPECT_NOTED(timer_first ? "a.request a.request/timer u.request u.attempt u.endpoint0 "
                                  : "a.request a.request/granted u.request u.attempt u.endpoint0 ");
-        EXPECT_EQ(n_refused, timer_first);
+        EXPECT_EQ(actor_refused, timer_first);
         answer(s, c);
         PLAY_END(s);
     }
@@ -268,7 +261,7 @@ TEST(a_wake_from_inside_the_hook)
         struct sim_conn *c = sim_client(s);
         sim_say(c, GET);
         EXPECT_EQ(strstr(actor_noted, "a.request a.request/granted ") != NULL, waits);
-        EXPECT_EQ(n_refused, !waits);
+        EXPECT_EQ(actor_refused, !waits);
         answer(s, c);
         PLAY_END(s);
     }
@@ -294,6 +287,6 @@ TEST(many_wait)
         sim_run(s);
         EXPECT_HAS(c[k], "HTTP/1.1 201 Created\r\n");
     }
-    EXPECT_EQ(n_refused, 0);
+    EXPECT_EQ(actor_refused, 0);
     PLAY_END(s);
 }

@@ -5,17 +5,19 @@
     run_tests.py [--only unit,sim,e2e,corpus] [--builds plain,sanitized] [--jobs N]
 
 A test is a program that ends with "N passed, N failed", or a Python unittest. Unit and simulation tests run from both
-builds, end-to-end tests against the plain one, the corpora against the sanitized one. Output is shown of tests that
+builds, those with threads also from one with ThreadSanitizer, end-to-end tests against the plain one, the corpora
+against the sanitized one. Output is shown of tests that
 failed only. A program that dies, hangs or says no counts is one failure. The last line is the sum of all.
 """
 import argparse, concurrent.futures, glob, os, re, signal, subprocess, sys, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILDS = {"plain": "build", "sanitized": "build/san-address"}
+BUILDS = {"plain": "build", "sanitized": "build/san-address", "threads": "build/san-thread"}
 TIMEOUT = {"unit": 120, "sim": 180, "e2e": 300, "corpus": 600}
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 
 
@@ -67,6 +69,8 @@ def programs(suite, build):
     """The commands of a suite, by name."""
     if suite in ("unit", "sim"):
         sources = sorted(glob.glob(f"{TOP}/tests/{suite}/*_test.c"))
+        if build == "threads":
+            sources = [s for s in sources if "pthread_create" in open(s).read()]
         names = [os.path.basename(s)[:-2] for s in sources]
         return {n: [f"{BUILDS[build]}/tests/{suite}/{n}"] for n in names}
     if suite == "e2e":
@@ -104,11 +108,11 @@ def run_suite(suite, build, jobs):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--only", default="unit,sim,e2e,corpus")
-    ap.add_argument("--builds", default="plain,sanitized")
+    ap.add_argument("--builds", default="plain,sanitized,threads")
     ap.add_argument("--jobs", type=int, default=os.cpu_count())
     args = ap.parse_args()
     suites, builds = args.only.split(","), args.builds.split(",")
-    plan = [("unit", "plain"), ("unit", "sanitized"), ("sim", "plain"), ("sim", "sanitized"), ("e2e", "plain"),
+    plan = [("unit", "plain"), ("unit", "sanitized"), ("unit", "threads"), ("sim", "plain"), ("sim", "sanitized"), ("e2e", "plain"),
             ("corpus", "sanitized")]
     passed = failed = 0
     for suite, build in plan:

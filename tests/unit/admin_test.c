@@ -38,10 +38,19 @@ static bool ready_source(void *ctx, struct page *why)
     return f->ready;
 }
 
+static int limits_source(void *ctx, struct str query, struct page *p)
+{
+    (void)ctx;
+    page_printf(p, "{\"query\":");
+    page_json(p, query);
+    page_printf(p, "}\n");
+    return str_eq(query, STR("instance=none")) ? 404 : 200;
+}
+
 static void open_at(struct fixture *f, const struct listen_conf *conf, bool probes_only,
                     void (*metrics)(void *, struct page *))
 {
-    struct admin_source source = {metrics, ready_source, f};
+    struct admin_source source = {.metrics = metrics, .ready = ready_source, .limits = limits_source, .ctx = f};
     struct err err = {0};
     *f = (struct fixture){.base = event_base_new(), .ready = true};
     if (!EXPECT_EQ(admin_open(f->base, conf, probes_only, &source, &f->admin, &err), 0))
@@ -326,11 +335,28 @@ TEST(a_client_that_goes_leaves_nothing)
     teardown(&f);
 }
 
+TEST(limits_gets_the_query_and_says_the_status)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    ask(&f, GET("/limits?key=a%20b&key=c"), out, sizeof(out));
+    EXPECT(strstr(out, "HTTP/1.1 200 OK\r\n"));
+    EXPECT(strstr(out, "Content-Type: application/json\r\n"));
+    EXPECT(strstr(out, "\r\n\r\n{\"query\":\"key=a%20b&key=c\"}\n"));
+    EXPECT(strstr(ask(&f, GET("/limits"), out, sizeof(out)), "{\"query\":null}"));
+    EXPECT(strstr(ask(&f, GET("/limits?instance=none"), out, sizeof(out)), "HTTP/1.1 404 "));
+    teardown(&f);
+    setup(&f, true);
+    EXPECT(strstr(ask(&f, GET("/limits"), out, sizeof(out)), "HTTP/1.1 404 "));
+    teardown(&f);
+}
+
 TEST(a_taken_port_is_an_error)
 {
     struct fixture f;
     struct admin *second = NULL;
-    struct admin_source source = {metrics_source, ready_source, &f};
+    struct admin_source source = {.metrics = metrics_source, .ready = ready_source, .limits = limits_source, .ctx = &f};
     struct err err = {0};
     setup(&f, false);
     struct listen_conf conf = loopback(admin_port(f.admin));

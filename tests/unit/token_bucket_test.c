@@ -7,6 +7,7 @@
 #include "lib/mem.h"
 
 #include <pthread.h>
+#include "reply.h"
 #include <sched.h>
 #include "test.h"
 
@@ -63,18 +64,21 @@ static void end(struct bucket *b)
 
 static enum verdict peek(const struct bucket *b, uint64_t now, uint64_t *wait)
 {
-    struct call call = {.options = b->options, .shared = b->shared, .now = now};
-    return type->peek(&call, wait);
+    struct reply reply = {0};
+    struct call call = {.options = b->options, .shared = b->shared, .now = now, .reply = &reply};
+    enum verdict v = type->peek(&call);
+    *wait = reply.retry_after;
+    return v;
 }
 
 /* How many pass at `now`. A refusal needs a request to answer, so each is asked for with a peek first. */
 static unsigned pass(const struct bucket *b, uint64_t now, unsigned most)
 {
-    struct call call = {.options = b->options, .shared = b->shared, .now = now};
+    struct reply reply = {0};
+    struct call call = {.options = b->options, .shared = b->shared, .now = now, .reply = &reply};
     unsigned n = 0;
-    uint64_t wait;
-    while (n < most && type->peek(&call, &wait) == FILTER_NEXT) {
-        EXPECT_EQ(wait, 0);
+    while (n < most && type->peek(&call) == FILTER_NEXT) {
+        EXPECT_EQ(reply.retry_after, 0);
         EXPECT_EQ(type->on_request(&call), FILTER_NEXT);
         n++;
     }
