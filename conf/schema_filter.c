@@ -204,13 +204,15 @@ static int item_read(struct load *l, const struct yaml_node *n, unsigned place, 
     return instance_read(l, type, n, options, (struct str){NULL, 0}, owner, out, err);
 }
 
-static void chain_flags(struct chain_conf *c, const struct filter *t)
+static void chain_flags(struct chain_conf *c, const struct instance *in)
 {
+    const struct filter *t = in->type;
+    size_t keep = t->keep_body_of ? t->keep_body_of(in->options) : t->keep_body;
     c->request_body = c->request_body || t->on_request_body;
     c->response_body = c->response_body || t->on_response_body;
     c->resizes_body = c->resizes_body || t->resizes_body;
     c->resizes_request_body = c->resizes_request_body || t->resizes_request_body;
-    c->keep_body = c->keep_body > t->keep_body ? c->keep_body : t->keep_body;
+    c->keep_body = c->keep_body > keep ? c->keep_body : keep;
 }
 
 int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
@@ -231,7 +233,7 @@ int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place,
                                 quoted(s->inst.name).text);
         s->used = true;
         v[i] = &s->inst;
-        chain_flags(out, s->inst.type);
+        chain_flags(out, &s->inst);
     }
     out->v = v;
     out->n = n->n;

@@ -17,11 +17,13 @@
 
 #define ROUTE(field) offsetof(struct route_conf, field)
 
+#define RESPOND(field) offsetof(struct respond_conf, field)
+
 static const struct field respond_fields[] = {
-    {.key = "status", .type = FIELD_COUNT, .offset = ROUTE(respond.status), .fallback = "200", .min = 200, .max = 599,
+    {.key = "status", .type = FIELD_COUNT, .offset = RESPOND(status), .fallback = "200", .min = 200, .max = 599,
      .help = "The status."},
-    {.key = "headers", .type = FIELD_PAIRS, .offset = ROUTE(respond.headers), .help = "Header fields."},
-    {.key = "body", .type = FIELD_TEXT, .offset = ROUTE(respond.body), .help = "The body."},
+    {.key = "headers", .type = FIELD_PAIRS, .offset = RESPOND(headers), .help = "Header fields."},
+    {.key = "body", .type = FIELD_TEXT, .offset = RESPOND(body), .help = "The body."},
     {.type = FIELD_END},
 };
 
@@ -62,33 +64,55 @@ int schema_headers_check(struct load *l, const char *key, const struct pairs *pa
 
 static int respond_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
 {
-    struct route_conf *r = at;
+    struct respond_conf *r = at;
 
-    r->respond.set = true;
+    r->set = true;
     if (fields_read(respond_fields, n, r, l, err) != 0 ||
-        schema_headers_check(l, "respond.headers", &r->respond.headers, err) != 0)
+        schema_headers_check(l, "respond.headers", &r->headers, err) != 0)
         return -1;
-    if (r->respond.body.len && (r->respond.status == 204 || r->respond.status == 304))
+    if (r->body.len && (r->status == 204 || r->status == 304))
         return yaml_err(err, l, yaml_get(n, "body"), "respond.body: an answer with status %u has no body",
-                        (unsigned)r->respond.status);
+                        (unsigned)r->status);
     return 0;
 }
 
 static int upstream_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
 {
-    struct route_conf *r = at;
+    const struct upstream_conf **u = at;
     struct nearest near;
 
     if (n->type != YAML_SCALAR)
         return yaml_err(err, l, n, "upstream: must be the name of one");
     nearest_init(&near, n->text);
-    for (size_t i = 0; i < l->snap->n_upstreams && !r->upstream; i++) {
+    for (size_t i = 0; i < l->snap->n_upstreams && !*u; i++) {
         if (str_eq(l->snap->upstreams[i].name, n->text))
-            r->upstream = &l->snap->upstreams[i];
+            *u = &l->snap->upstreams[i];
         nearest_try(&near, l->snap->upstreams[i].name);
     }
-    if (!r->upstream)
+    if (!*u)
         return yaml_err(err, l, n, "unknown upstream \"%s\"%s", quoted(n->text).text, nearest_hint(&near).text);
+    return 0;
+}
+
+static const struct field fallback_fields[] = {
+    {.key = "upstream", .type = FIELD_CUSTOM, .parse = upstream_read, .offset = ROUTE(fallback.upstream),
+     .form = "an upstream's name", .json = "{\"type\":\"string\"}", .help = "Where the request goes instead."},
+    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .offset = ROUTE(fallback.respond),
+     .sub = respond_fields, .form = "a mapping", .help = "Or: the answer that it gets from weir itself."},
+    {.type = FIELD_END},
+};
+
+static int fallback_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct route_conf *r = at;
+    const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "upstream", n) : n;
+
+    if (map->type != YAML_MAP)
+        return yaml_err(err, l, n, "fallback: must be an upstream's name, or {respond: {status: 503}}");
+    if (fields_read(fallback_fields, map, r, l, err) != 0)
+        return -1;
+    if (!r->fallback.upstream == !r->fallback.respond.set)
+        return yaml_err(err, l, n, "fallback: needs an upstream or a respond, and only one of them");
     return 0;
 }
 
@@ -145,9 +169,13 @@ const struct field schema_route_fields[] = {
     {.key = "match", .type = FIELD_CUSTOM, .parse = schema_match_read, .offset = ROUTE(match), .required = true,
      .sub = schema_match_fields, .form = "a path or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
      .help = "Which requests are meant."},
-    {.key = "upstream", .type = FIELD_CUSTOM, .parse = upstream_read, .form = "an upstream's name",
-     .json = "{\"type\":\"string\"}", .help = "Where they go."},
-    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .sub = respond_fields, .form = "a mapping",
+    {.key = "upstream", .type = FIELD_CUSTOM, .parse = upstream_read, .offset = ROUTE(upstream),
+     .form = "an upstream's name", .json = "{\"type\":\"string\"}", .help = "Where they go."},
+    {.key = "fallback", .type = FIELD_CUSTOM, .parse = fallback_read, .sub = fallback_fields,
+     .form = "an upstream's name or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
+     .help = "What happens when that upstream cannot answer (its breaker is open, no endpoint is left, or all tries "
+             "failed) and nothing was sent to the client yet."},
+    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .offset = ROUTE(respond), .sub = respond_fields, .form = "a mapping",
      .help = "Or: the answer that they get from weir itself."},
     {.key = "rewrite", .type = FIELD_CUSTOM, .parse = rewrite_read, .sub = rewrite_fields,
      .form = "a path or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
@@ -182,6 +210,10 @@ static int one_read(struct route_conf *r, const struct yaml_node *n, struct load
                                                : "a route needs an upstream, or a respond");
     if (r->rewrite.set && r->respond.set)
         return yaml_err(err, l, yaml_get(n, "rewrite"), "rewrite: a route with respond sends nothing on");
+    const struct yaml_node *fallback = yaml_get(n, "fallback");
+    if (fallback && (!r->upstream || r->fallback.upstream == r->upstream))
+        return yaml_err(err, l, fallback, r->upstream ? "fallback: is the route's own upstream"
+                                                      : "fallback: a route with respond has no upstream that could fail");
     const struct yaml_node *name = yaml_get(n, "name");
     if (name && !is_printable(r->name))
         return yaml_err(err, l, name, "name: must be 1 to 200 printable characters");

@@ -100,6 +100,14 @@ struct route_match {
     struct pairs headers;            /* lower-case name -> exact value; "*" any; sorted */
 };
 
+/* An answer that the configuration spells out. */
+struct respond_conf {
+    bool set;
+    uint64_t status;
+    struct pairs headers;
+    struct str body;
+};
+
 /* What a request reads of its route stands first and close together: with thousands of routes each line is a cache miss. */
 struct route_conf {
     const struct upstream_conf *upstream;      /* NULL: respond */
@@ -114,12 +122,11 @@ struct route_conf {
     struct str name;
     unsigned index;                  /* file order */
     struct route_match match;
+    struct respond_conf respond;
     struct {
-        bool set;
-        uint64_t status;
-        struct pairs headers;
-        struct str body;
-    } respond;
+        const struct upstream_conf *upstream;  /* entered, */
+        struct respond_conf respond;           /* or answered, when `upstream` above could not answer; neither: not set */
+    } fallback;
 };
 
 enum log_to { LOG_TO_NONE, LOG_TO_STDOUT, LOG_TO_STDERR, LOG_TO_FILE };

@@ -52,6 +52,8 @@ size_t access_log_format(const struct access_record *r, char *out, size_t cap)
     put_string(&j, STR("reason"), str_c(reason_name(r->reason)));
     if (r->fault.len)
         put_string(&j, STR("fault"), r->fault);
+    if (r->note != REASON_none)
+        put_string(&j, STR("note"), str_c(reason_name(r->note)));
     if (r->policy.len)
         put_string(&j, STR("policy"), r->policy);
     if (r->shadow.len)

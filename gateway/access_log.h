@@ -23,6 +23,7 @@ struct access_record {
     uint16_t status;                 /* 0: cut without an answer */
     uint16_t attempts;
     enum reason reason;
+    enum reason note;                /* why something was not done for it; REASON_none: nothing to say */
     uint64_t waited;                 /* ns that filters made it wait, in a queue or for tokens */
     struct str id, method, target, host, route, endpoint, fault;     /* fault: http_fault_name(), or an attempt's cause */
     struct str policy, shadow;       /* the filter's name that answered; that would have, were it not in shadow mode */

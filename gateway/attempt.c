@@ -27,7 +27,7 @@ void leg_enter(struct request *r, const struct upstream_conf *conf)
     check(!leg->active);
     *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true};
     leg->out.started = worker_now(r->worker);
-    r->att = (struct attempt){.req = r};
+    r->att = (struct attempt){.req = r, .out.endpoint = SIZE_MAX};
     leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
     r->hooks_up |= conf->filters.request_body;
     r->hooks_down |= conf->filters.response_body;
@@ -59,7 +59,7 @@ void attempt_enter(struct request *r)
 {
     if (r->att.active)
         return;
-    r->att = (struct attempt){.req = r, .active = true};
+    r->att = (struct attempt){.req = r, .active = true, .out.endpoint = SIZE_MAX};
     r->att.out.started = worker_now(r->worker);
     r->n_attempts++;
     metric_add(&r->worker->metrics, METRIC_attempts_total, 1);
@@ -164,6 +164,7 @@ static bool attempt_endpoint(struct request *r)
             break;
         if (chain_endpoint(r, at)) {
             r->att.endpoint = &leg->upstream->endpoints[at];
+            r->att.out.endpoint = at;
             if (at < 64)
                 leg->tried |= 1ull << at;
             return true;
@@ -291,11 +292,12 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
     attempt_judge(r);
 }
 
-/* Another attempt of this leg, if it can be: not before `when`. */
+/* Another attempt of this leg, if it can be: not before `when`. An answer in hand is not given up for one that a filter would
+ * not let begin. */
 static bool attempt_again(struct request *r, uint64_t when)
 {
     uint64_t now = worker_now(r->worker);
-    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline)
+    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline || !chain_may_attempt(r))
         return false;
     body_pause(r);
     attempt_finish(r, r->resp ? BY_US : blame(r->att.out.reason), r->att.out.reason);
@@ -309,20 +311,56 @@ static bool attempt_again(struct request *r, uint64_t when)
     return true;
 }
 
+static bool leg_repeatable(const struct request *r)
+{
+    return body_repeatable(r) && !chain_body_holds(r->leg.uses, r->leg.n_uses) && worker_now(r->worker) < r->deadline;
+}
+
+/* Ends this leg and enters another. */
+static void leg_move(struct request *r, const struct upstream_conf *to, enum ended_by by, enum reason reason)
+{
+    body_pause(r);
+    leg_end(r, by, reason);
+    answer_forget(r);
+    r->policy = (struct str){NULL, 0};
+    leg_enter(r, to);
+    request_set_step(r, STEP_LEG);
+    request_run(r);
+}
+
+bool leg_fall_back(struct request *r, enum reason reason, enum ended_by by)
+{
+    const struct route_conf *route = r->hit.route;
+    if (!r->leg.active || r->fell_back || r->step == STEP_RECV || r->step >= STEP_REPLY)
+        return false;                /* in STEP_RECV on_response has an answer already */
+    if (route->fallback.upstream && leg_repeatable(r)) {
+        r->fell_back = true;
+        leg_move(r, route->fallback.upstream, by, reason);
+        return true;
+    }
+    if (!route->fallback.respond.set)
+        return false;
+    r->fell_back = true;
+    body_pause(r);
+    leg_end(r, by, reason);
+    answer_forget(r);
+    reply_of_conf(r, &route->fallback.respond, reason);
+    respond_reply(r);
+    return true;
+}
+
+/* To the upstream of that name, or, without a name, to the route's fallback. */
 static bool attempt_failover(struct request *r, struct str name)
 {
     const struct snapshot *snap = r->view->snap;
-    if (!body_repeatable(r) || chain_body_holds(r->leg.uses, r->leg.n_uses) || worker_now(r->worker) >= r->deadline)
-        return false;
-    for (size_t i = 0; i < snap->n_upstreams; i++) {
+    enum reason reason = r->att.out.reason;
+    enum ended_by by = r->resp ? BY_US : blame(reason);
+    if (!name.at)
+        return leg_fall_back(r, reason, by);
+    for (size_t i = 0; i < snap->n_upstreams && leg_repeatable(r); i++) {
         if (!str_eq(snap->upstreams[i].name, name))
             continue;
-        body_pause(r);
-        leg_end(r, r->resp ? BY_US : blame(r->att.out.reason), r->att.out.reason);
-        answer_forget(r);
-        leg_enter(r, &snap->upstreams[i]);
-        request_set_step(r, STEP_LEG);
-        request_run(r);
+        leg_move(r, &snap->upstreams[i], by, reason);
         return true;
     }
     return false;

@@ -222,6 +222,20 @@ enum chain chain_attempt(struct request *r)
     return CHAIN_NEXT;
 }
 
+bool chain_may_attempt(struct request *r)
+{
+    for (size_t i = 0; i < r->leg.n_uses; i++) {
+        struct use *u = &r->leg.uses[i];
+        struct call call;
+        if (!u->inst->type->may_attempt || u->inst->shadow)
+            continue;
+        call_init(&call, r, u);
+        if (!u->inst->type->may_attempt(&call))
+            return false;
+    }
+    return true;
+}
+
 bool chain_endpoint(struct request *r, size_t endpoint)
 {
     for (size_t i = 0; i < r->leg.n_uses; i++) {

@@ -88,10 +88,16 @@ void client_arm(struct client *c, uint64_t ns)
     timer_set(&w->timers, &c->timer, time_after(worker_now(w), ns));
 }
 
+static uint64_t body_timeout(const struct client *c)
+{
+    uint64_t own = c->listener->conf->body_timeout;
+    return c->down.req ? request_body_timeout(c->down.req, own) : own;
+}
+
 /* The deadline of one that is read in the middle of something; a tunnel has none here, its endpoint's counts. */
 static void client_arm_awaited(struct client *c)
 {
-    uint64_t limit = c->state == CLIENT_TUNNEL ? TIME_NEVER : c->listener->conf->body_timeout;
+    uint64_t limit = c->state == CLIENT_TUNNEL ? TIME_NEVER : body_timeout(c);
     client_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
     c->looks = limit > STREAM_LOOK_NS;
 }
@@ -99,7 +105,7 @@ static void client_arm_awaited(struct client *c)
 /* It is silent. Is it still there? */
 static void client_look(struct client *c)
 {
-    uint64_t limit = c->listener->conf->body_timeout;
+    uint64_t limit = body_timeout(c);
     c->looks = false;
     if (c->state == CLIENT_BODY || stream_backlog(&c->s) > 0)
         client_arm(c, limit > STREAM_LOOK_NS ? limit - STREAM_LOOK_NS : limit);

@@ -92,6 +92,8 @@ struct request {
     enum step step;
     struct cursor cursor;
     uint64_t deadline;                       /* ns; TIME_NEVER: none. Whatever is awaited is awaited no longer */
+    bool deadline_absolute;                  /* it also holds once the answer's head went down */
+    struct request_times times;
     struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
 
     struct http_head head;
@@ -113,6 +115,7 @@ struct request {
     bool replayed;                           /* the one free repeat after a stale connection */
     bool continued;                          /* 100 was sent by us */
     bool sent;                               /* some byte of it went to some endpoint */
+    bool fell_back;                          /* the route's fallback was entered, or answered */
 
     struct use *uses;                        /* listener's, then route's */
     size_t n_uses;
@@ -145,7 +148,7 @@ struct request {
     bool down_ended;                         /* the down was told that the answer is whole */
     uint64_t body_out;
 
-    enum reason reason;
+    enum reason reason, note;
     const char *fault;
     enum ended_by by;                        /* who made an answer of ours needed */
     uint64_t arrived, first_byte, connection, wall;
@@ -183,8 +186,8 @@ void request_wait(struct request *);                         /* parks it till th
 void request_resume(struct request *, enum why);
 void request_forward(struct request *);                      /* r->forward, after the filters' edits */
 void request_continue(struct request *);                     /* says 100 to a client that waits for it */
-bool request_safe_to_repeat(const struct request *);         /* an idempotent method, or an Idempotency-Key */
 void request_log(struct request *);
+void reply_of_conf(struct request *, const struct respond_conf *, enum reason);      /* r->reply, as the configuration says */
 
 /* respond.c: the answer on its way down */
 void respond_reply(struct request *);                        /* sends r->reply through the hooks; the request ends */
@@ -204,6 +207,8 @@ void attempt_finish(struct request *, enum ended_by, enum reason);   /* on_attem
 void attempt_judge(struct request *);                        /* on_head, from the cursor on, and what follows from it */
 void leg_enter(struct request *, const struct upstream_conf *);
 void leg_end(struct request *, enum ended_by, enum reason);
+/* The leg failed for that reason: enters, or answers with, the route's fallback. False: there is none, or it is too late. */
+bool leg_fall_back(struct request *, enum reason, enum ended_by);
 
 /* body.c: the request's body on its way up */
 void body_pause(struct request *);

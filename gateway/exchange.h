@@ -93,6 +93,7 @@ void request_data(struct request *, struct slice);            /* payload; after 
 void request_trailers(struct request *, const struct http_head *);    /* before the last slice */
 void request_batch_end(struct request *);                     /* all that one read brought was given */
 void request_drained(struct request *);                       /* the client took what there was: backlog < STREAM_LOW */
+uint64_t request_body_timeout(const struct request *, uint64_t own);  /* ns between bytes of its body; own: the listener's */
 void request_fin(struct request *);                           /* tunnel: the client's FIN */
 void request_abort(struct request *, enum reason);            /* the client is gone, or broke the framing of its body */
 

@@ -44,7 +44,7 @@ enum verdict {
     /* In on_head only, while nothing is committed to the client. NEXT when it cannot be: the deadline is too near, the body
      * was not kept whole (keep_body), a filter of the leg holds of it, there is no such upstream. */
     FILTER_RETRY,        /* another attempt of this leg, not before call->not_before */
-    FILTER_FAILOVER,     /* end this leg, enter the upstream named call->failover */
+    FILTER_FAILOVER,     /* end this leg, enter the upstream named call->failover, or what the route's fallback says */
     /* In on_head, on_response and body hooks: */
     FILTER_HOLD,         /* keep what came, show me more; bounded by hold_max and hold_time: asked once more then, with
                             WHY_TIMER, and HOLD is NEXT. Without a hold_time the end of a body is such a bound too */
@@ -70,6 +70,7 @@ struct outcome {
     bool committed;            /* some byte of the final answer went to the client */
     bool complete;             /* the answer was read to its end */
     bool reused;               /* the attempt used a pooled connection */
+    size_t endpoint;           /* its number in the upstream; SIZE_MAX: none was picked */
     uint64_t started, first_byte, ended;        /* monotonic ns; 0: did not happen */
     uint64_t bytes_in, bytes_out;               /* of bodies: from upstream, to upstream */
 };
@@ -90,7 +91,7 @@ struct call {
     enum why why;
     enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
     uint64_t not_before;       /* out: for FILTER_RETRY */
-    struct str failover;       /* out: for FILTER_FAILOVER */
+    struct str failover;       /* out: for FILTER_FAILOVER; {NULL, 0}: the route's fallback */
     struct reply *reply;       /* out: for FILTER_REPLY; empty, also while another reply goes out */
     void *core;                /* the core's own */
 };
@@ -108,6 +109,7 @@ struct filter {
     size_t needs_body;               /* collect up to this before on_request; 0: does not look */
     bool needs_body_whole;           /* a larger body is answered 413; else on_request sees the first part of it */
     size_t keep_body;                /* keep this much for another attempt */
+    size_t (*keep_body_of)(const void *options);     /* the same, when options say how much; NULL: keep_body */
     size_t hold_max;                 /* bytes that HOLD may keep; 0: it never holds */
     uint64_t hold_time;              /* ns */
     bool resizes_body;               /* its on_response_body changes the length: Content-Length is dropped */
@@ -127,6 +129,7 @@ struct filter {
     enum verdict (*on_request)(struct call *);                       /* its scope is entered: head (and body) is there */
     enum verdict (*on_request_body)(struct call *, struct slice);
     enum verdict (*on_attempt)(struct call *);                       /* before an endpoint is picked */
+    bool (*may_attempt)(struct call *);                              /* would it let another one begin? Takes nothing */
     enum verdict (*on_endpoint)(struct call *, size_t endpoint);     /* FILTER_FAIL: not this one, pick another */
     enum verdict (*on_head)(struct call *, const struct outcome *);  /* the final head is here, or what failed before it */
     enum verdict (*on_response)(struct call *);                      /* the head that will be sent, replies made here too */
@@ -142,6 +145,10 @@ struct filter {
      * thread, while workers go on. */
     const struct figure *figures;
     void (*figures_read)(void *shared, const void *options, uint64_t now, union figure_value *);
+    /* An order of the operator's to one instance (POST /command, `weir breaker`). False: it knows no such word; `commands` lists
+     * those that it knows. Control thread, while workers go on. */
+    const char *commands;
+    bool (*command)(void *shared, const void *options, struct str word, uint64_t now);
     /* What stands for one key, given by the values of its parts: members of a JSON object, each with a comma before it.
      * False: the instance has no keys, or not of so many parts. Control thread, while workers go on. */
     bool (*key_print)(void *shared, const void *options, const struct str *values, size_t n, uint64_t now, struct page *);

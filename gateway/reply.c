@@ -29,6 +29,13 @@ void reply_reason(struct request *r, struct reply *reply, enum reason reason, st
     *reply = (struct reply){.status = reason_status(reason), .reason = reason, .detail = detail, .problem = true};
 }
 
+void reply_of_conf(struct request *r, const struct respond_conf *conf, enum reason reason)
+{
+    r->reply = (struct reply){.status = (int)conf->status, .reason = reason, .body = conf->body};
+    for (size_t i = 0; i < conf->headers.n; i++)
+        reply_header(r, &r->reply, conf->headers.v[i].key, conf->headers.v[i].value);
+}
+
 /* The word for a status that reasons.def does not name; RFC 9110 lets it be empty. */
 static struct str status_title(int status)
 {

@@ -94,6 +94,8 @@ static enum progress chain_result(struct request *r, enum chain next)
         body_resume(r);
         return PARKED;
     case CHAIN_REPLY:
+        if (reason_falls_back(r->reply.reason) && leg_fall_back(r, r->reply.reason, BY_US))
+            return PARKED;
         attempt_finish(r, BY_US, r->reply.reason);
         respond_reply(r);
         return PARKED;
@@ -131,20 +133,6 @@ static enum progress step_route(struct request *r)
     return MORE;
 }
 
-/* The route answers by itself. */
-static void reply_of_route(struct request *r)
-{
-    const struct route_conf *route = r->hit.route;
-    struct reply *reply = &r->reply;
-    *reply = (struct reply){
-        .status = (int)route->respond.status, .reason = REASON_replied, .body = route->respond.body,
-    };
-    for (size_t i = 0; i < route->respond.headers.n; i++) {
-        const struct pair *p = &route->respond.headers.v[i];
-        reply_header(r, reply, p->key, p->value);
-    }
-}
-
 /* What is sent: the normalised path, or what the route rewrites it to, and the query as it came. */
 static void target_make(struct request *r)
 {
@@ -160,7 +148,7 @@ static enum progress step_filter(struct request *r)
     if (next != MORE)
         return next;
     if (!r->hit.route->upstream) {
-        reply_of_route(r);
+        reply_of_conf(r, &r->hit.route->respond, REASON_replied);
         respond_reply(r);
         return PARKED;
     }
@@ -310,6 +298,8 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
         return;
     if (fault)
         r->fault = fault;
+    if (reason_falls_back(reason) && leg_fall_back(r, reason, by))
+        return;
     attempt_finish(r, by, reason);
     if (r->responding || r->step == STEP_REPLY || reason_status(reason) == 0) {
         request_end(r, reason, by);

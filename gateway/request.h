@@ -29,7 +29,27 @@ struct str request_id(const struct request *);               /* {NULL, 0} until 
 void request_set_id(struct request *, struct str id);        /* copied */
 uint64_t request_arrived(const struct request *);            /* monotonic ns of the head's arrival */
 uint64_t request_deadline(const struct request *);           /* monotonic ns; TIME_NEVER: none */
+/* Brings the deadline forward, never back. `absolute`: it also holds for the answer's body, not only until its head. */
+void request_set_deadline(struct request *, uint64_t at, bool absolute);
+
+/* How long each part of an exchange may take, in ns; 0: as its owner (listener, upstream) says. Set in on_request and in
+ * on_attempt. Of a listener's, a route's and an upstream's filters the last word counts. */
+struct request_times {
+    uint64_t connect;                /* to an endpoint */
+    uint64_t tls;                    /* the handshake with it */
+    uint64_t first_byte;             /* from the request's last byte to the answer's first */
+    uint64_t idle;                   /* between bytes, of an answer or of a request on its way up */
+    uint64_t client_body;            /* between bytes of the request's body */
+};
+struct request_times *request_times(struct request *);
+
+/* May it be sent once more although an endpoint may have acted on it: an idempotent method, or an Idempotency-Key? */
+bool request_safe_to_repeat(const struct request *);
 unsigned request_attempts(const struct request *);           /* begun so far */
+/* The endpoint's URL as configured, of the upstream that is entered; {NULL, 0} for SIZE_MAX. */
+struct str request_endpoint(const struct request *, size_t endpoint);
+/* Says why something was not done for the request, such as a retry; the log line shows the last one. */
+void request_note(struct request *, enum reason);
 bool request_committed(const struct request *);              /* a byte of the final answer went out */
 struct arena *request_arena(struct request *);
 

@@ -18,6 +18,23 @@ const struct ip *request_client(const struct request *r) { return &r->client; }
 const struct ip *request_peer(const struct request *r) { return &r->peer; }
 uint64_t request_arrived(const struct request *r) { return r->arrived; }
 uint64_t request_deadline(const struct request *r) { return r->deadline; }
+struct str request_endpoint(const struct request *r, size_t endpoint)
+{
+    check(r->leg.active && (endpoint == SIZE_MAX || endpoint < r->leg.conf->n));
+    return endpoint == SIZE_MAX ? (struct str){NULL, 0} : r->leg.conf->endpoints[endpoint].url;
+}
+
+void request_note(struct request *r, enum reason note) { r->note = note; }
+
+struct request_times *request_times(struct request *r) { return &r->times; }
+
+void request_set_deadline(struct request *r, uint64_t at, bool absolute)
+{
+    if (at < r->deadline)
+        r->deadline = at;
+    r->deadline_absolute |= absolute;
+}
+
 unsigned request_attempts(const struct request *r) { return r->n_attempts; }
 bool request_committed(const struct request *r) { return r->committed; }
 struct arena *request_arena(struct request *r) { return &r->arena; }
@@ -105,6 +122,8 @@ struct str request_cookie(const struct request *r, struct str name, bool *repeat
     return found;
 }
 
+uint64_t request_body_timeout(const struct request *r, uint64_t own) { return r->times.client_body ? r->times.client_body : own; }
+
 /* RFC 9110 9.2.2, and draft-ietf-httpapi-idempotency-key-header. */
 bool request_safe_to_repeat(const struct request *r)
 {
@@ -168,6 +187,7 @@ void request_log(struct request *r)
         .route = request_route(r),
         .endpoint = r->att.endpoint ? r->att.endpoint->conf->url : (struct str){NULL, 0},
         .fault = str_c(r->fault),
+        .note = r->note,
         .policy = r->policy,
         .shadow = r->shadow,
         .waited = r->waited,

@@ -102,8 +102,10 @@ static void pass_end(struct request *r)
     chain_body_down(r, (struct slice){(const uint8_t *)"", 0, true});
     if (r->over)
         return;
-    if (!r->down_ended && r->step != STEP_REPLY)
+    if (!r->down_ended && r->step != STEP_REPLY) {
         attempt_finish(r, BY_UPSTREAM, REASON_none);         /* a filter holds the end: the endpoint is free */
+        request_wait(r);
+    }
     respond_check_end(r);
 }
 
@@ -143,8 +145,10 @@ static void send_head(struct request *r)
     r->responding = r->committed = true;
     r->status = r->resp->status;
     r->first_byte = worker_now(r->worker);
-    r->deadline = TIME_NEVER;        /* from now on only idle time counts */
     timer_clear(&r->wait);
+    if (!r->deadline_absolute || r->step == STEP_REPLY)
+        r->deadline = TIME_NEVER;    /* from now on only idle time counts */
+    request_wait(r);
     if (r->att.up)
         r->att.up->ops->resume(r->att.up);
     if (frame.kind == FRAME_LENGTH && resizes(r)) {

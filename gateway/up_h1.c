@@ -58,10 +58,13 @@ enum reason upconn_lost(const struct upconn *c)
     return c->recv == RECV_HEAD && !c->in.rest && !c->spoke ? REASON_upstream_reset : REASON_upstream_cut;
 }
 
+/* What the request's filters set, or else the upstream's own. */
+static uint64_t limit_of(uint64_t set, uint64_t own) { return set ? set : own; }
+
 uint64_t upconn_idle_limit(const struct upconn *c)
 {
     const struct upstream_conf *conf = c->endpoint->upstream->conf;
-    return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : conf->idle_timeout;
+    return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : limit_of(c->up.att->req->times.idle, conf->idle_timeout);
 }
 
 void upconn_arm(struct upconn *c, uint64_t ns)
@@ -82,9 +85,9 @@ void upconn_arm_exchange(struct upconn *c)
         upconn_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
         c->looks = limit > STREAM_LOOK_NS;
     } else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue) {
-        upconn_arm(c, c->endpoint->upstream->conf->first_byte_timeout);
+        upconn_arm(c, limit_of(c->up.att->req->times.first_byte, c->endpoint->upstream->conf->first_byte_timeout));
     } else {
-        upconn_arm(c, c->endpoint->upstream->conf->idle_timeout);
+        upconn_arm(c, upconn_idle_limit(c));
     }
 }
 
@@ -205,7 +208,7 @@ struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct a
     metric_add(&w->metrics, METRIC_upstream_connections, 1);
     c->id = atomic_load_explicit(&w->metrics.v[METRIC_upstream_connections_total], memory_order_relaxed);
     upconn_start(c, att);
-    upconn_arm(c, e->upstream->conf->connect_timeout);
+    upconn_arm(c, limit_of(att->req->times.connect, e->upstream->conf->connect_timeout));
     return c;
 }
 
