@@ -175,8 +175,8 @@ const struct field schema_route_fields[] = {
      .form = "an upstream's name or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
      .help = "What happens when that upstream cannot answer (its breaker is open, no endpoint is left, or all tries "
              "failed) and nothing was sent to the client yet."},
-    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .offset = ROUTE(respond), .sub = respond_fields, .form = "a mapping",
-     .help = "Or: the answer that they get from weir itself."},
+    {.key = "respond", .type = FIELD_CUSTOM, .parse = respond_read, .offset = ROUTE(respond), .sub = respond_fields,
+     .form = "a mapping", .help = "Or: the answer that they get from weir itself."},
     {.key = "rewrite", .type = FIELD_CUSTOM, .parse = rewrite_read, .sub = rewrite_fields,
      .form = "a path or a mapping", .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
      .help = "The path that the upstream sees instead; the query stays."},
