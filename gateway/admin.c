@@ -61,6 +61,7 @@ struct admin_page {
     bool probe;                      /* is also on the probes' listener */
     int (*make)(struct admin *, struct str query, struct page *);     /* returns the status */
     const char *type;
+    bool order;                      /* POST: it changes something */
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -93,13 +94,22 @@ static int readyz_page(struct admin *a, struct str query, struct page *p)
     return 200;
 }
 
-static int limits_page(struct admin *a, struct str query, struct page *p) { return a->source.limits(a->source.ctx, query, p); }
+static int limits_page(struct admin *a, struct str query, struct page *p)
+{
+    return a->source.limits(a->source.ctx, query, p);
+}
+
+static int command_page(struct admin *a, struct str query, struct page *p)
+{
+    return a->source.command(a->source.ctx, query, p);
+}
 
 static const struct admin_page pages[] = {
-    {"/healthz", true, healthz_page, TEXT_TYPE},
-    {"/readyz", true, readyz_page, TEXT_TYPE},
-    {"/metrics", false, metrics_page, "text/plain; version=0.0.4; charset=utf-8"},
-    {"/limits", false, limits_page, "application/json"},
+    {"/healthz", true, healthz_page, TEXT_TYPE, false},
+    {"/readyz", true, readyz_page, TEXT_TYPE, false},
+    {"/metrics", false, metrics_page, "text/plain; version=0.0.4; charset=utf-8", false},
+    {"/limits", false, limits_page, "application/json", false},
+    {"/command", false, command_page, "application/json", true},
 };
 
 static void conn_close(struct admin_conn *c)
@@ -116,7 +126,7 @@ static void conn_close(struct admin_conn *c)
 static const char *phrase(int status)
 {
     static const struct { int status; const char *text; } rows[] = {
-        {200, "OK"}, {400, "Bad Request"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {414, "URI Too Long"},
+        {200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {414, "URI Too Long"},
         {417, "Expectation Failed"}, {431, "Request Header Fields Too Large"}, {501, "Not Implemented"},
         {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"},
     };
@@ -156,6 +166,31 @@ static void answer_unknown(struct admin_conn *c, bool head)
     page_free(&body);
 }
 
+/* A page in a browser can send orders to whatever its user can reach; it says where it comes from. */
+static bool from_a_browser(const struct admin_conn *c)
+{
+    const struct http_parser *p = &c->parser;
+    for (unsigned i = 0; i < p->n; i++)
+        if (str_eq_nocase(str_of(c->in + p->fields[i].at, p->fields[i].name_len), STR("origin")))
+            return true;
+    return false;
+}
+
+/* May it be done to the page? Answers if not. */
+static bool method_fits(struct admin_conn *c, const struct admin_page *page, struct str method)
+{
+    bool get = str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"));
+    if (page->order && from_a_browser(c)) {
+        answer_text(&c->out, 403, "", "Orders are not taken from web pages.");
+        return false;
+    }
+    if (page->order ? str_eq(method, STR("POST")) : get)
+        return true;
+    answer_text(&c->out, 405, page->order ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n",
+                page->order ? "This is an order: POST it." : "Only GET and HEAD are served here.");
+    return false;
+}
+
 static void answer(struct admin_conn *c)
 {
     const struct http_parser *p = &c->parser;
@@ -172,10 +207,8 @@ static void answer(struct admin_conn *c)
     for (size_t i = 0; i < array_len(pages); i++) {
         if ((c->admin->probes_only && !pages[i].probe) || !str_eq(path, str_c(pages[i].path)))
             continue;
-        if (!head && !str_eq(method, STR("GET"))) {
-            answer_text(&c->out, 405, "Allow: GET, HEAD\r\n", "Only GET and HEAD are served here.");
+        if (!method_fits(c, &pages[i], method))
             return;
-        }
         struct page body = {0};
         int status = pages[i].make(c->admin, query, &body);
         put_answer(&c->out, status, pages[i].type, "", &body, head);

@@ -210,6 +210,12 @@ static int page_limits(void *ctx, struct str query, struct page *page)
     return figures_limits(c->snap, query, clock_mono(&clock_real), page);
 }
 
+static int page_command(void *ctx, struct str query, struct page *page)
+{
+    const struct control *c = ctx;
+    return figures_command(c->snap, query, clock_mono(&clock_real), page);
+}
+
 static bool page_ready(void *ctx, struct page *why)
 {
     struct control *c = ctx;
@@ -409,7 +415,8 @@ static int workers_start(struct control *c, struct err *err)
 
 static int admin_start(struct control *c, struct err *err)
 {
-    struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits, .ctx = c};
+    struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits,
+                                   .command = page_command, .ctx = c};
     if (c->snap->admin.at.len && admin_open(c->base, &c->snap->admin, false, &source, &c->admin, err) != 0)
         return -1;
     if (c->snap->probes.at.len && admin_open(c->base, &c->snap->probes, true, &source, &c->probes, err) != 0)

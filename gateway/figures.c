@@ -14,7 +14,7 @@
 #include "figure.h"
 #include "filter.h"
 #include "http/uri.h"
-#include "lib/check.h"
+#include "lib/log.h"
 #include "lib/mem.h"
 
 enum { KEYS_MAX = 8 };
@@ -187,4 +187,60 @@ int figures_limits(const struct snapshot *snap, struct str query, uint64_t now, 
     }
     mem_free(text);
     return name.at && shown == 0 ? 404 : 200;
+}
+
+/* ---- /command ---- */
+
+static const struct instance *commanded(const struct snapshot *snap, struct str name)
+{
+    for (size_t i = 0; i < snap->n_instances; i++)
+        if (snap->instances[i]->type->command && str_eq(snap->instances[i]->name, name))
+            return snap->instances[i];
+    return NULL;
+}
+
+static void commanded_print(const struct snapshot *snap, struct page *p)
+{
+    const char *before = "";
+    for (size_t i = 0; i < snap->n_instances; i++) {
+        if (!snap->instances[i]->type->command)
+            continue;
+        page_printf(p, "%s", before);
+        page_json(p, snap->instances[i]->name);
+        before = ",";
+    }
+}
+
+int figures_command(const struct snapshot *snap, struct str query, uint64_t now, struct page *p)
+{
+    struct str raw, name = {NULL, 0}, word = {NULL, 0};
+    char *text = mem_alloc(2 * query.len + 1);
+    int status = 200;
+    if (uri_query_get(query, STR("instance"), &raw))
+        name = str_of(text, uri_query_decode(raw, text));
+    if (uri_query_get(query, STR("word"), &raw))
+        word = str_of(text + query.len, uri_query_decode(raw, text + query.len));
+    const struct instance *in = commanded(snap, name);
+    if (!in) {
+        status = 404;
+        page_printf(p, "{\"error\":\"no instance of this name takes orders\",\"instance\":");
+        page_json(p, name);
+        page_printf(p, ",\"instances\":[");
+        commanded_print(snap, p);
+        page_printf(p, "]}\n");
+    } else if (!in->type->command(in->shared, in->options, word, now)) {
+        status = 400;
+        page_printf(p, "{\"error\":\"the order must be one of: %s\",\"word\":", in->type->commands);
+        page_json(p, word);
+        page_printf(p, "}\n");
+    } else {
+        log_info("admin", STR_FMT ": " STR_FMT, STR_ARG(name), STR_ARG(word));
+        page_printf(p, "{\"instance\":");
+        page_json(p, name);
+        page_printf(p, ",\"word\":");
+        page_json(p, word);
+        page_printf(p, "}\n");
+    }
+    mem_free(text);
+    return status;
 }

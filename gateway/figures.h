@@ -19,4 +19,8 @@ void figures_metrics(const struct snapshot *, uint64_t now, struct page *);
  * instance is named so. */
 int figures_limits(const struct snapshot *, struct str query, uint64_t now, struct page *);
 
+/* An order of the operator's, for POST /command: instance=NAME&word=WORD. Returns the status: 200, 404 when no instance that
+ * takes orders is named so, 400 when it does not know the word. */
+int figures_command(const struct snapshot *, struct str query, uint64_t now, struct page *);
+
 #endif

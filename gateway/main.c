@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin_client.h"
 #include "conf/doc.h"
 #include "conf/shared.h"
 #include "conf/snapshot.h"
@@ -19,6 +20,8 @@
 static const char usage[] =
     "usage: weir run -c FILE       serve; SIGTERM drains, a second one ends at once\n"
     "       weir check FILE        is the configuration good? Says where it is not\n"
+    "       weir breaker -c FILE|-a ADDRESS INSTANCE open|closed|auto\n"
+    "                              forces a breaker of a running gateway, by its admin listener\n"
     "       weir mock [options]    a small upstream to try things against (weir mock --help)\n"
     "       weir doc [--schema]    the reference of the configuration, or its JSON Schema\n"
     "       weir version\n"
@@ -56,6 +59,54 @@ static int verb_check(int argc, char **argv)
     return res == 0 ? EXIT_FINE : EXIT_CONFIG;
 }
 
+/* Where the gateway's admin listener is: -a ADDRESS, or -c FILE whose `admin` says it. */
+static int admin_address(const char *how, const char *value, struct address *at)
+{
+    struct err err = {0};
+    char text[1024];
+    int res = -1;
+    if (strcmp(how, "-a") == 0) {
+        res = address_parse(str_c(value), at, &err);
+    } else {
+        struct shared_set *shared = shared_set_new();
+        struct snapshot *snap = NULL;
+        res = control_load(value, shared, &snap, &err);
+        if (res == 0 && snap->admin.at.len == 0)
+            res = err_set(&err, "%s: has no `admin`: there is nobody to give orders to", value);
+        else if (res == 0)
+            *at = snap->admin.address;
+        snapshot_unref(&snap);
+        shared_set_free(shared);
+    }
+    if (res != 0)
+        fprintf(stderr, "weir: %s\n", err_format(&err, text, sizeof text));
+    return res;
+}
+
+/* weir breaker -c FILE|-a ADDRESS INSTANCE open|closed|auto */
+static int verb_breaker(int argc, char **argv)
+{
+    struct page path = {0}, body = {0};
+    struct address at;
+    struct err err = {0};
+    if (argc != 5 || (strcmp(argv[1], "-c") != 0 && strcmp(argv[1], "-a") != 0))
+        return usage_error("breaker takes -c FILE or -a ADDRESS, an instance's name, and open, closed or auto");
+    if (admin_address(argv[1], argv[2], &at) != 0)
+        return EXIT_CONFIG;
+    page_printf(&path, "/command?instance=");
+    admin_query_value(&path, str_c(argv[3]));
+    page_printf(&path, "&word=");
+    admin_query_value(&path, str_c(argv[4]));
+    int status = admin_post(&at, path.at, &body, &err);
+    if (status < 0)
+        fprintf(stderr, "weir: %s\n", err.text);
+    else
+        fputs(body.at, status == 200 ? stdout : stderr);
+    page_free(&path);
+    page_free(&body);
+    return status == 200 ? EXIT_FINE : EXIT_CONFIG;
+}
+
 static int verb_doc(int argc, char **argv)
 {
     if (argc == 1)
@@ -87,6 +138,8 @@ int main(int argc, char **argv)
         return verb_check(argc - 1, argv + 1);
     if (strcmp(verb, "mock") == 0)
         return mock_main(argc - 1, argv + 1);
+    if (strcmp(verb, "breaker") == 0)
+        return verb_breaker(argc - 1, argv + 1);
     if (strcmp(verb, "doc") == 0)
         return verb_doc(argc - 1, argv + 1);
     if (strcmp(verb, "version") == 0 || strcmp(verb, "--version") == 0) {
@@ -97,5 +150,7 @@ int main(int argc, char **argv)
         fputs(usage, stdout);
         return EXIT_FINE;
     }
-    return usage_error(argc > 1 ? "unknown verb" : "a verb is missing");
+    char what[100];
+    snprintf(what, sizeof what, "unknown verb \"%.60s\"", verb);
+    return usage_error(argc > 1 ? what : "a verb is missing");
 }

@@ -50,7 +50,7 @@ static int limits_source(void *ctx, struct str query, struct page *p)
 static void open_at(struct fixture *f, const struct listen_conf *conf, bool probes_only,
                     void (*metrics)(void *, struct page *))
 {
-    struct admin_source source = {.metrics = metrics, .ready = ready_source, .limits = limits_source, .ctx = f};
+    struct admin_source source = {.metrics = metrics, .ready = ready_source, .limits = limits_source, .command = limits_source, .ctx = f};
     struct err err = {0};
     *f = (struct fixture){.base = event_base_new(), .ready = true};
     if (!EXPECT_EQ(admin_open(f->base, conf, probes_only, &source, &f->admin, &err), 0))
@@ -352,11 +352,33 @@ TEST(limits_gets_the_query_and_says_the_status)
     teardown(&f);
 }
 
+TEST(orders_are_posted_and_not_by_web_pages)
+{
+    static const struct { const char *request; int status; const char *text; } rows[] = {
+        {"POST /command?instance=a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 200, "{\"query\":\"instance=a\"}"},
+        {"POST /command HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", 200, "{\"query\":null}"},
+        {"GET /command HTTP/1.1\r\nHost: h\r\n\r\n", 405, "Allow: POST\r\n"},
+        {"POST /limits HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405, "Allow: GET, HEAD\r\n"},
+        {"POST /command HTTP/1.1\r\nHost: h\r\noRigin: http://x\r\nContent-Length: 0\r\n\r\n", 403, "web pages"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fixture f;
+        char out[4000], status[32];
+        test_row("%zu", i);
+        setup(&f, false);
+        ask(&f, rows[i].request, out, sizeof(out));
+        snprintf(status, sizeof(status), "HTTP/1.1 %d ", rows[i].status);
+        EXPECT(strstr(out, status) == out);
+        EXPECT(strstr(out, rows[i].text));
+        teardown(&f);
+    }
+}
+
 TEST(a_taken_port_is_an_error)
 {
     struct fixture f;
     struct admin *second = NULL;
-    struct admin_source source = {.metrics = metrics_source, .ready = ready_source, .limits = limits_source, .ctx = &f};
+    struct admin_source source = {.metrics = metrics_source, .ready = ready_source, .limits = limits_source, .command = limits_source, .ctx = &f};
     struct err err = {0};
     setup(&f, false);
     struct listen_conf conf = loopback(admin_port(f.admin));

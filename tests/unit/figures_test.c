@@ -39,7 +39,18 @@ static bool print_key(void *shared, const void *options, const struct str *value
     return true;
 }
 
-static const struct filter gate = {.name = "gate", .figures = rows, .figures_read = read_all, .key_print = print_key};
+static char ordered[40];
+
+static bool obey(void *shared, const void *options, struct str word, uint64_t now)
+{
+    (void)options;
+    if (!str_eq(word, STR("open")) && !str_eq(word, STR("shut up")))
+        return false;
+    snprintf(ordered, sizeof ordered, STR_FMT " %d at %d", STR_ARG(word), (int)*(const uint64_t *)shared, (int)now);
+    return true;
+}
+
+static const struct filter gate = {.name = "gate", .commands = "open, shut up", .command = obey, .figures = rows, .figures_read = read_all, .key_print = print_key};
 static const struct filter dumb = {.name = "dumb"};
 
 static uint64_t bases[] = {100, 200};
@@ -101,4 +112,27 @@ TEST(no_limits)
     figures_metrics(&empty, 1, &p);
     EXPECT_EQ(p.len, 0);
     page_free(&p);
+}
+
+TEST(orders)
+{
+    static const struct { const char *query; int status; const char *text, *ordered; } cases[] = {
+        {"instance=one&word=open", 200, "{\"instance\":\"one\",\"word\":\"open\"}\n", "open 100 at 1"},
+        {"word=shut%20up&instance=t%22wo", 200, "{\"instance\":\"t\\\"wo\",\"word\":\"shut up\"}\n", "shut up 200 at 1"},
+        {"instance=one&word=dance", 400, "{\"error\":\"the order must be one of: open, shut up\",\"word\":\"dance\"}\n", ""},
+        {"instance=one", 400, "{\"error\":\"the order must be one of: open, shut up\",\"word\":null}\n", ""},
+        {"instance=other&word=open", 404, "{\"error\":\"no instance of this name takes orders\",\"instance\":\"other\","
+         "\"instances\":[\"one\",\"t\\\"wo\"]}\n", ""},
+        {"", 404, "{\"error\":\"no instance of this name takes orders\",\"instance\":null,"
+         "\"instances\":[\"one\",\"t\\\"wo\"]}\n", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct page p = {0};
+        test_row("%s", cases[i].query);
+        ordered[0] = '\0';
+        EXPECT_EQ(figures_command(&snap, str_c(cases[i].query), 1, &p), cases[i].status);
+        EXPECT_CSTR(p.at, cases[i].text);
+        EXPECT_CSTR(ordered, cases[i].ordered);
+        page_free(&p);
+    }
 }
