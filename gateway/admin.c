@@ -126,9 +126,9 @@ static void conn_close(struct admin_conn *c)
 static const char *phrase(int status)
 {
     static const struct { int status; const char *text; } rows[] = {
-        {200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {414, "URI Too Long"},
-        {417, "Expectation Failed"}, {431, "Request Header Fields Too Large"}, {501, "Not Implemented"},
-        {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"},
+        {200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+        {414, "URI Too Long"}, {417, "Expectation Failed"}, {431, "Request Header Fields Too Large"},
+        {501, "Not Implemented"}, {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < array_len(rows); i++)
         if (rows[i].status == status)

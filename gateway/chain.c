@@ -182,9 +182,13 @@ static enum chain run_entry(struct request *r, struct use *uses, size_t n)
         if (next != CHAIN_NEXT)
             return next;
         u->entered = true;
+        if (!type->on_request) {
+            r->cursor.at++;
+            continue;
+        }
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_request ? chain_enforced(r, u, type->on_request(&call)) : FILTER_NEXT;
+        enum verdict v = chain_enforced(r, u, type->on_request(&call));
         if (v == FILTER_REPLY && r->reply.status == 429) {
             decided_by(r, u, &r->reply);
             reply_longest(r, uses, n);
@@ -211,9 +215,13 @@ enum chain chain_attempt(struct request *r)
             u->in_attempt = true;
             u->attempt_state = type->attempt_size ? arena_zalloc(&r->arena, type->attempt_size) : NULL;
         }
+        if (!type->on_attempt) {
+            r->cursor.at++;
+            continue;
+        }
         struct call call;
         call_init(&call, r, u);
-        enum verdict v = type->on_attempt ? chain_enforced(r, u, type->on_attempt(&call)) : FILTER_NEXT;
+        enum verdict v = chain_enforced(r, u, type->on_attempt(&call));
         enum chain next = settle(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -279,11 +287,13 @@ enum chain chain_head(struct request *r, struct call *call)
     while (r->cursor.at < r->leg.n_uses) {
         struct use *u = &r->leg.uses[r->leg.n_uses - 1 - r->cursor.at];
         const struct filter *type = u->inst->type;
-        enum verdict v = FILTER_NEXT;
+        if (!type->on_head || !u->in_attempt) {
+            r->cursor.at++;
+            continue;
+        }
         call_init(call, r, u);
         call->reason = r->att.out.reason;
-        if (type->on_head && u->in_attempt)
-            v = chain_enforced(r, u, type->on_head(call, &r->att.out));
+        enum verdict v = chain_enforced(r, u, type->on_head(call, &r->att.out));
         enum chain next = settle_response(r, call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -313,11 +323,13 @@ enum chain chain_response(struct request *r)
     struct use *u;
     while ((u = chain_down_use(r, r->cursor.at)) != NULL) {
         const struct filter *type = u->inst->type;
-        enum verdict v = FILTER_NEXT;
+        if (!type->on_response || !u->entered) {
+            r->cursor.at++;
+            continue;
+        }
         struct call call;
         call_init(&call, r, u);
-        if (type->on_response && u->entered)
-            v = chain_enforced(r, u, type->on_response(&call));
+        enum verdict v = chain_enforced(r, u, type->on_response(&call));
         enum chain next = settle_response(r, &call, v);
         if (next != CHAIN_NEXT)
             return next;
@@ -343,12 +355,11 @@ void chain_attempt_end(struct request *r)
     cursor_reset(r);
     for (size_t i = r->leg.n_uses; i-- > 0;) {
         struct use *u = &r->leg.uses[i];
-        if (!u->in_attempt)
-            continue;
-        struct call call;
-        call_init(&call, r, u);
-        if (u->inst->type->on_attempt_end)
+        if (u->in_attempt && u->inst->type->on_attempt_end) {
+            struct call call;
+            call_init(&call, r, u);
             u->inst->type->on_attempt_end(&call, &r->att.out);
+        }
         u->in_attempt = false;
     }
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What goes to a client: heads with our own framing and connection fields, bodies, ends. */
-#include <stdio.h>
 #include <string.h>
 
 #include "client_impl.h"
@@ -11,12 +10,18 @@ static struct client *client_of(struct down *d) { return container_of(d, struct 
 
 static void put_status_line(struct stream *s, const struct http_head *h)
 {
-    char line[32];
-    int n = snprintf(line, sizeof line, "HTTP/1.1 %u ", h->status);
-    check(n > 0 && (size_t)n < sizeof line);
-    stream_put_copy(s, line, (size_t)n);
-    stream_put(s, h->reason.at, h->reason.len);
-    PUT_LIT(s, "\r\n");
+    char line[128] = "HTTP/1.1 ";
+    size_t n = strlen(line), reason = h->reason.len < sizeof line - 32 ? h->reason.len : 0;
+    check(h->status >= 100 && h->status <= 999);
+    line[n++] = (char)('0' + h->status / 100);
+    line[n++] = (char)('0' + h->status / 10 % 10);
+    line[n++] = (char)('0' + h->status % 10);
+    line[n++] = ' ';
+    if (reason > 0)
+        memcpy(line + n, h->reason.at, reason);      /* a longer one says nothing to a program (RFC 9112 4) */
+    n += reason;
+    memcpy(line + n, "\r\n", 2);
+    stream_put_copy(s, line, n + 2);
 }
 
 /* The status line and the fields. */

@@ -54,6 +54,8 @@ void h1_put_end(struct stream *s, const struct http_head *h)
     const struct http_field *last = h->n ? &h->fields[h->n - 1] : NULL;
     if (last && !last->dropped && !h->added)
         stream_put(s, h->base + last->at + last->line_len, 2);
+    else if (h->added)
+        stream_put_copy(s, "\r\n", 2);       /* joins the copied fields before it */
     else
         PUT_LIT(s, "\r\n");
 }

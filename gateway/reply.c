@@ -98,8 +98,8 @@ static void add(struct request *r, struct str name, struct str value) { http_hea
 
 static void add_retry_after(struct request *r, uint64_t ms)
 {
-    add(r, STR("Retry-After"), arena_printf(&r->arena, "%llu", (unsigned long long)((ms + 999) / 1000)));
-    add(r, STR("retry-after-ms"), arena_printf(&r->arena, "%llu", (unsigned long long)ms));
+    add(r, STR("Retry-After"), arena_u64(&r->arena, (ms + 999) / 1000));
+    add(r, STR("retry-after-ms"), arena_u64(&r->arena, ms));
 }
 
 void reply_head(struct request *r)
@@ -128,6 +128,6 @@ void reply_head(struct request *r)
         r->resp_body = (struct body_frame){FRAME_NONE, 0};
         return;
     }
-    add(r, STR("Content-Length"), arena_printf(&r->arena, "%zu", reply->body.len));
+    add(r, STR("Content-Length"), arena_u64(&r->arena, reply->body.len));
     r->resp_body = (struct body_frame){FRAME_LENGTH, reply->body.len};
 }

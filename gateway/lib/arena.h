@@ -25,6 +25,7 @@ void arena_fini(struct arena *);                             /* gives everything
 void *arena_zalloc(struct arena *, size_t size);
 struct str arena_copy(struct arena *, struct str);           /* also NUL-terminated; absent stays absent */
 char *arena_strdup(struct arena *, struct str);              /* "" for absent */
+struct str arena_u64(struct arena *, uint64_t);              /* decimal digits */
 struct str arena_printf(struct arena *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void *arena_alloc_slow(struct arena *, size_t size);         /* of arena_alloc(): does not fit what is left */
 

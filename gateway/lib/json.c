@@ -49,6 +49,26 @@ static size_t utf8_len(const unsigned char *p, size_t left)
 
 static bool is_plain(unsigned char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }
 
+/* How many of the first bytes are plain: eight at a time, each tested for being below 0x20, above 0x7e, or one of the two
+ * that are escaped (Warren, Hacker's Delight, 6-1). */
+static size_t plain_run(const unsigned char *p, size_t len)
+{
+    const uint64_t ones = UINT64_MAX / 255, highs = ones * 0x80;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t v, quote, slash;
+        memcpy(&v, p + i, 8);
+        quote = v ^ (ones * '"');
+        slash = v ^ (ones * '\\');
+        uint64_t bad = v | (v + ones) | (v - ones * ' ') | (quote - ones) | (slash - ones);
+        if (bad & highs)
+            break;
+    }
+    while (i < len && is_plain(p[i]))
+        i++;
+    return i;
+}
+
 static void escape(struct json *j, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
@@ -75,7 +95,9 @@ void json_string(struct json *j, struct str s)
     }
     json_raw(j, STR("\""));
     while (i < s.len) {
-        size_t n = is_plain(p[i]) ? 1 : p[i] >= 0x80 ? utf8_len(p + i, s.len - i) : 0;
+        size_t n = plain_run(p + i, s.len - i);
+        if (n == 0 && p[i] >= 0x80)
+            n = utf8_len(p + i, s.len - i);
         if (n) {
             i += n;
             continue;

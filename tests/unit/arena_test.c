@@ -149,3 +149,13 @@ static void slab_of_other_size(void)
 }
 
 TEST(a_slab_of_another_size_is_a_bug) { EXPECT_DIES(slab_of_other_size, "blocks->size == ARENA_BLOCK"); }
+
+TEST(numbers)
+{
+    struct arena a;
+    arena_init(&a, NULL);
+    EXPECT_STR(arena_u64(&a, 0), "0");
+    EXPECT_STR(arena_u64(&a, 10), "10");
+    EXPECT_STR(arena_u64(&a, UINT64_MAX), "18446744073709551615");
+    arena_fini(&a);
+}

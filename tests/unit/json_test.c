@@ -92,3 +92,22 @@ TEST(too_small_a_buffer_is_told_and_never_overrun)
             EXPECT_EQ(out[i], '#');
     }
 }
+
+/* Wherever a byte stands among plain ones, it becomes what it becomes alone. */
+TEST(each_byte_at_each_place)
+{
+    char in[25], out[400], alone[20];
+    for (unsigned byte = 0; byte < 256; byte++) {
+        const char one = (char)byte;
+        struct str escaped = string_of(str_of(&one, 1), alone, sizeof(alone));
+        for (size_t at = 0; at < sizeof(in); at++) {
+            memset(in, '~', sizeof(in));
+            in[at] = one;
+            struct str got = string_of(str_of(in, sizeof(in)), out, sizeof(out));
+            test_row("%u %zu", byte, at);
+            EXPECT_EQ(got.len, escaped.len + sizeof(in) - 1);
+            EXPECT(!memcmp(got.at + 1 + at, escaped.at + 1, escaped.len - 2));
+            EXPECT(got.at[got.len - 2] == (at + 1 == sizeof(in) ? escaped.at[escaped.len - 2] : '~'));
+        }
+    }
+}
