@@ -25,7 +25,8 @@ void leg_enter(struct request *r, const struct upstream_conf *conf)
 {
     struct leg *leg = &r->leg;
     check(!leg->active);
-    *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true};
+    *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true,
+                         .times = r->times};
     leg->out.started = worker_now(r->worker);
     r->att = (struct attempt){.req = r, .out.endpoint = SIZE_MAX};
     leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
@@ -92,7 +93,7 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
         chain_attempt_end(r);
     leases_return(r, SCOPE_ATTEMPT); /* should an end hook have taken one */
     a->active = false;
-    if (reason != REASON_none && by != BY_CLIENT) {
+    if (reason != REASON_none && by != BY_CLIENT && by != BY_US) {
         static struct log_limit limit;
         log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s%s%s", STR_ARG(r->leg.conf->name),
                     a->endpoint ? a->endpoint->conf->url.at : "-", reason_name(reason), a->fault ? ": " : "",

@@ -70,6 +70,7 @@ struct leg {
     size_t n_uses;
     bool active;
     uint64_t tried;                          /* endpoints not to be picked again */
+    struct request_times times;              /* the request's, and what this upstream's filters say instead */
     struct outcome out;
 };
 
@@ -92,7 +93,9 @@ struct request {
     enum step step;
     struct cursor cursor;
     uint64_t deadline;                       /* ns; TIME_NEVER: none. Whatever is awaited is awaited no longer */
+    uint64_t deadline_asked;                 /* what filters asked for; TIME_NEVER: nothing. Never before `deadline` */
     bool deadline_absolute;                  /* it also holds once the answer's head went down */
+    struct str left_field;                   /* tells an endpoint how long there still is; {NULL, 0}: none */
     struct request_times times;
     struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
 

@@ -180,7 +180,10 @@ static enum progress step_attempt(struct request *r)
 static enum progress step_pick(struct request *r)
 {
     timer_clear(&r->wait);           /* from here on the endpoint's timer keeps the deadline */
-    attempt_pick(r);
+    if (worker_now(r->worker) < r->deadline)
+        attempt_pick(r);
+    else                             /* a filter let it go on too late, or set a deadline that had passed */
+        request_fail(r, REASON_total_timeout, BY_DEADLINE, NULL);
     return PARKED;
 }
 
@@ -236,7 +239,7 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
     r->peer_text = peer_text;
     r->connection = connection;
     r->arrived = worker_now(w);
-    r->deadline = TIME_NEVER;
+    r->deadline = r->deadline_asked = TIME_NEVER;
     timer_init(&r->wait, wait_over);
     for (int i = 0; i < SCOPE_COUNT; i++)
         list_init(&r->leases[i]);

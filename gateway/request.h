@@ -29,11 +29,18 @@ struct str request_id(const struct request *);               /* {NULL, 0} until 
 void request_set_id(struct request *, struct str id);        /* copied */
 uint64_t request_arrived(const struct request *);            /* monotonic ns of the head's arrival */
 uint64_t request_deadline(const struct request *);           /* monotonic ns; TIME_NEVER: none */
-/* Brings the deadline forward, never back. `absolute`: it also holds for the answer's body, not only until its head. */
+/* Brings the deadline forward, never back: of all that are set the first one counts. Before wait_until(), if both are called.
+ * `absolute`: it holds for the answer's body as well, not only until its head, and from the first such one on the route's own
+ * `timeout` holds no longer, even if it would have been sooner. */
 void request_set_deadline(struct request *, uint64_t at, bool absolute);
+/* Tells each endpoint in a field of that name how many ms there are until the deadline when it gets the request: rounded
+ * down, at least 1; without a deadline there is no such field. What the caller sent under the name goes no further. The name
+ * must live as long as the request. */
+void request_tell_left(struct request *, struct str field);
 
 /* How long each part of an exchange may take, in ns; 0: as its owner (listener, upstream) says. Set in on_request and in
- * on_attempt. Of a listener's, a route's and an upstream's filters the last word counts. */
+ * on_attempt. Of a listener's, a route's and an upstream's filters the last word counts; an upstream's is forgotten when
+ * another upstream is entered. */
 struct request_times {
     uint64_t connect;                /* to an endpoint */
     uint64_t tls;                    /* the handshake with it */

@@ -6,6 +6,7 @@
 #include "core.h"
 #include "forward.h"
 #include "lib/check.h"
+#include "lib/json.h"
 #include "upstream.h"
 #include "view.h"
 
@@ -26,14 +27,22 @@ struct str request_endpoint(const struct request *r, size_t endpoint)
 
 void request_note(struct request *r, enum reason note) { r->note = note; }
 
-struct request_times *request_times(struct request *r) { return &r->times; }
+struct request_times *request_times(struct request *r) { return r->leg.active ? &r->leg.times : &r->times; }
 
 void request_set_deadline(struct request *r, uint64_t at, bool absolute)
 {
-    if (at < r->deadline)
-        r->deadline = at;
+    if (at < r->deadline_asked)
+        r->deadline_asked = at;
     r->deadline_absolute |= absolute;
+    if (absolute)
+        r->deadline = r->deadline_asked;         /* the route's own no longer holds */
+    else if (at < r->deadline)
+        r->deadline = at;
+    if (timer_is_set(&r->wait) && r->deadline < r->wait.when)
+        timer_set(&r->worker->timers, &r->wait, r->deadline);
 }
+
+void request_tell_left(struct request *r, struct str field) { r->left_field = field; }
 
 unsigned request_attempts(const struct request *r) { return r->n_attempts; }
 bool request_committed(const struct request *r) { return r->committed; }
@@ -122,7 +131,11 @@ struct str request_cookie(const struct request *r, struct str name, bool *repeat
     return found;
 }
 
-uint64_t request_body_timeout(const struct request *r, uint64_t own) { return r->times.client_body ? r->times.client_body : own; }
+uint64_t request_body_timeout(const struct request *r, uint64_t own)
+{
+    uint64_t set = r->leg.active ? r->leg.times.client_body : r->times.client_body;
+    return set ? set : own;
+}
 
 /* RFC 9110 9.2.2, and draft-ietf-httpapi-idempotency-key-header. */
 bool request_safe_to_repeat(const struct request *r)
@@ -135,8 +148,26 @@ bool request_safe_to_repeat(const struct request *r)
     return http_head_get_id(&r->head, HEADER_IDEMPOTENCY_KEY).at != NULL;
 }
 
+/* Made as late as can be: what queues and connecting took is spent. */
+static void put_left(struct request *r)
+{
+    enum { DIGITS = 20 };
+    uint64_t now = worker_now(r->worker), ms;
+    char *text = arena_alloc(&r->arena, DIGITS);
+    struct json j = json_init(text, DIGITS);
+
+    http_head_remove(&r->head, r->left_field);
+    if (r->deadline == TIME_NEVER)
+        return;
+    ms = r->deadline > now ? (r->deadline - now) / NSEC_PER_MSEC : 0;
+    json_u64(&j, ms > 0 ? ms : 1);
+    http_head_add(&r->head, &r->arena, r->left_field, str_of(text, (size_t)(j.at - text)));
+}
+
 void request_forward(struct request *r)
 {
+    if (r->left_field.at)
+        put_left(r);
     struct forward_args args = {
         .peer = r->peer_text,
         .trusted = forward_trusts(&r->view->snap->trusted_proxies, &r->peer),

@@ -64,14 +64,14 @@ static uint64_t limit_of(uint64_t set, uint64_t own) { return set ? set : own; }
 uint64_t upconn_idle_limit(const struct upconn *c)
 {
     const struct upstream_conf *conf = c->endpoint->upstream->conf;
-    return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : limit_of(c->up.att->req->times.idle, conf->idle_timeout);
+    return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : limit_of(c->up.att->req->leg.times.idle, conf->idle_timeout);
 }
 
 void upconn_arm(struct upconn *c, uint64_t ns)
 {
     struct worker *w = c->s.worker;
     uint64_t when = time_after(worker_now(w), ns);
-    c->looks = false;
+    c->looks = c->awaits_answer = false;
     if (c->up.att && c->up.att->req->deadline < when)
         when = c->up.att->req->deadline;
     timer_set(&w->timers, &c->timer, when);
@@ -85,7 +85,8 @@ void upconn_arm_exchange(struct upconn *c)
         upconn_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
         c->looks = limit > STREAM_LOOK_NS;
     } else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue) {
-        upconn_arm(c, limit_of(c->up.att->req->times.first_byte, c->endpoint->upstream->conf->first_byte_timeout));
+        upconn_arm(c, limit_of(c->up.att->req->leg.times.first_byte, c->endpoint->upstream->conf->first_byte_timeout));
+        c->awaits_answer = true;
     } else {
         upconn_arm(c, upconn_idle_limit(c));
     }
@@ -99,35 +100,44 @@ static void upconn_look(struct upconn *c)
     upconn_read(c);
 }
 
+/* It has all that there is of the request's body: it is the client who is silent, and whose time runs. */
+static bool upconn_awaits_client(const struct upconn *c)
+{
+    return c->state == UPCONN_BUSY && c->recv == RECV_HEAD && !c->sent_whole && !c->await_continue
+           && stream_backlog(&c->s) == 0;
+}
+
+/* What it was waited for, and the same in a word for the log. */
+static enum reason upconn_awaited(const struct upconn *c, const char **word)
+{
+    if (c->state == UPCONN_CONNECTING) {
+        *word = "connect_timeout";
+        return REASON_connect_timeout;
+    }
+    if (c->awaits_answer) {
+        *word = c->sent_whole ? "first_byte_timeout" : "continue_timeout";
+        return REASON_first_byte_timeout;
+    }
+    *word = c->state == UPCONN_TUNNEL ? "tunnel_idle" : "idle_timeout";
+    return REASON_idle_timeout;
+}
+
+/* The timer is set to what comes first: the end of a wait, or the request's deadline. */
 static void upconn_timeout(struct timer *t, uint64_t now)
 {
-    (void)now;
     struct upconn *c = container_of(t, struct upconn, timer);
-    if (c->looks) {
-        upconn_look(c);
-        return;
-    }
-    switch (c->state) {
-    case UPCONN_CONNECTING:
-        upconn_fail(c, REASON_connect_timeout, "connect_timeout");
-        break;
-    case UPCONN_BUSY:
-        if (c->recv == RECV_HEAD && c->sent_whole)
-            upconn_fail(c, REASON_first_byte_timeout, "first_byte_timeout");
-        else if (c->recv == RECV_HEAD && c->await_continue)
-            upconn_fail(c, REASON_first_byte_timeout, "continue_timeout");
-        else
-            upconn_fail(c, REASON_idle_timeout, "idle_timeout");
-        break;
-    case UPCONN_TUNNEL:
-        upconn_fail(c, REASON_idle_timeout, "tunnel_idle");
-        break;
-    case UPCONN_IDLE:
+    bool over = c->up.att && now >= c->up.att->req->deadline;
+    if (c->state == UPCONN_IDLE) {
         endpoint_unpool(c->endpoint, c);
         upconn_close(c);
-        break;
-    default:
-        unreachable();
+    } else if (c->looks && !over) {
+        upconn_look(c);
+    } else if (upconn_awaits_client(c) && !over) {
+        upconn_arm(c, TIME_NEVER);   /* until the deadline; more of the body sets it anew */
+    } else {
+        const char *word;
+        enum reason reason = upconn_awaited(c, &word);
+        upconn_fail(c, over ? REASON_total_timeout : reason, word);
     }
 }
 
@@ -208,7 +218,7 @@ struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct a
     metric_add(&w->metrics, METRIC_upstream_connections, 1);
     c->id = atomic_load_explicit(&w->metrics.v[METRIC_upstream_connections_total], memory_order_relaxed);
     upconn_start(c, att);
-    upconn_arm(c, limit_of(att->req->times.connect, e->upstream->conf->connect_timeout));
+    upconn_arm(c, limit_of(att->req->leg.times.connect, e->upstream->conf->connect_timeout));
     return c;
 }
 

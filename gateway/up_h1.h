@@ -45,6 +45,7 @@ struct upconn {
     bool extra;                      /* bytes came behind the answer */
     bool paused;
     bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
+    bool awaits_answer;              /* the timer is the answer's first byte's */
 };
 
 /* A new connection. NULL: it failed at once (errno). */
