@@ -318,7 +318,7 @@ TEST(a_token_comes_at_its_nanosecond)
 /* One bucket, whatever worker, caller or connection, and for each route that names it. */
 TEST(a_bucket_is_shared)
 {
-    static const char yaml[] = API "define: {all: {token_bucket: {rate: 1/s, burst: 2}}}\n"
+    static const char yaml[] = API "define: {all: {token_bucket: {rate: 1/s, burst: 2, key: all}}}\n"
                                "routes:\n"
                                "  - {match: /, upstream: api, filters: [all]}\n"
                                "  - {match: /here, respond: {body: here}, filters: [all]}\n"

@@ -108,9 +108,9 @@ TEST(the_wait_is_exact_to_the_nanosecond)
         if (res.ok)
             continue;
         uint64_t early = cell, then = cell;
-        if (res.wait == UINT64_MAX - now)
+        if (res.wait == LIMIT_NEVER)
             continue;                                                 /* past the end of time: 584 years */
-        if (!EXPECT(res.wait > 0) || !EXPECT(res.wait != LIMIT_NEVER))
+        if (!EXPECT(res.wait > 0))
             break;
         if (!EXPECT(!limit_take(&early, &r, cost, now + res.wait - 1).ok) || !EXPECT_EQ(early, cell))
             break;
@@ -250,12 +250,16 @@ TEST(sums_saturate_near_the_end_of_time)
     struct limit_result res = limit_peek(cell, &r, LIMIT_UNIT, 0);
     EXPECT(!res.ok);
     EXPECT(res.wait > 0);
-    limit_settle(&cell, &r, 0, UINT64_MAX, 0);
+    limit_settle(&cell, &r, 0, UINT64_MAX, (struct limit_mark){0, 0}, 0);
     EXPECT_EQ(cell, UINT64_MAX);
     EXPECT(!limit_take(&cell, &r, LIMIT_UNIT, 0).ok);
     EXPECT_EQ(cell, UINT64_MAX);
-    limit_uncharge(&cell, UINT64_MAX);
-    EXPECT_EQ(cell, 0);
+
+    /* Nor once the clock itself is at its end: what a cell cannot hold is not admitted. */
+    EXPECT(!limit_take(&cell, &r, LIMIT_UNIT, UINT64_MAX).ok);
+    EXPECT_EQ(limit_peek(cell, &r, LIMIT_UNIT, UINT64_MAX).wait, LIMIT_NEVER);
+    cell = UINT64_MAX - 3 * LIMIT_UNIT;
+    EXPECT_EQ(take_all(&cell, &r, UINT64_MAX - SEC, 100), 0);
 
     /* A rate so low that the wait passes the end of time. */
     r = rule(1, (uint64_t)1 << 62, 1, UINT64_MAX - 10);
@@ -263,7 +267,9 @@ TEST(sums_saturate_near_the_end_of_time)
     EXPECT(limit_take(&cell, &r, LIMIT_UNIT, UINT64_MAX - 10).ok);
     res = limit_peek(cell, &r, LIMIT_UNIT, UINT64_MAX - 5);
     EXPECT(!res.ok);
-    EXPECT_EQ(res.wait, 5);
+    EXPECT_EQ(res.wait, LIMIT_NEVER);
+    EXPECT_EQ(res.full, LIMIT_NEVER);
+    EXPECT(!limit_reserve(&cell, &r, LIMIT_UNIT, UINT64_MAX, UINT64_MAX - 5).ok);
 }
 
 TEST(the_clock_lasts_eight_years_at_the_highest_rate)
@@ -275,40 +281,290 @@ TEST(the_clock_lasts_eight_years_at_the_highest_rate)
     EXPECT_EQ(limit_peek(cell, &r, LIMIT_UNIT, 8 * year).wait, 1000);
 }
 
-TEST(giving_back_mints_nothing)
+/* Exact whether the product fits 64 bits or not, and just where it stops to. */
+TEST(the_clock_is_exact_at_any_size)
+{
+    seed = 0xfeedface;
+    for (int i = 0; i < 100000; i++) {
+        struct limit_rule r = random_rule(random_size(40));
+        uint64_t rate = r.tokens * LIMIT_UNIT, edge = UINT64_MAX / rate;
+        uint64_t ns = random_below(2) ? edge - 2 + random_below(5) : random_size(63);
+        r.v0 = random_below(2) ? 0 : random_size(64);
+        test_row("rule %" PRIu64 "/%" PRIu64 " v0 %" PRIu64 " after %" PRIu64, r.tokens, r.period, r.v0, ns);
+        if (ns > UINT64_MAX - r.t0)
+            continue;
+        u128 v = (u128)ns * rate / r.period + r.v0;
+        if (!EXPECT_EQ(limit_clock(&r, r.t0 + ns), v > UINT64_MAX ? UINT64_MAX : (uint64_t)v))
+            return;
+    }
+}
+
+TEST(full_is_exact_to_the_nanosecond)
+{
+    seed = 0xc0ffee;
+    for (int i = 0; i < 50000; i++) {
+        uint64_t now = random_size(60);
+        struct limit_rule r = random_rule(now);
+        now += random_size(50);
+        uint64_t cost = random_below(r.burst + 1), cell = limit_clock(&r, now) + random_below(2 * r.burst);
+        test_row("rule %" PRIu64 "/%" PRIu64 " burst %" PRIu64 " t0 %" PRIu64 " now %" PRIu64 " cell %" PRIu64, r.tokens,
+                 r.period, r.burst, r.t0, now, cell);
+        struct limit_result res = limit_take(&cell, &r, cost, now);
+        if (res.full == LIMIT_NEVER)
+            continue;
+        if (!EXPECT_EQ(limit_peek(cell, &r, 0, now + res.full).left, r.burst))
+            return;
+        if (res.full && !EXPECT(limit_peek(cell, &r, 0, now + res.full - 1).left < r.burst))
+            return;
+        if (!EXPECT_EQ(limit_peek(cell, &r, 0, now).full, res.full))
+            return;
+    }
+}
+
+/* Who is told a wait is charged at once, and for the time at which he would have been admitted. */
+TEST(a_reservation_passes_when_it_was_told)
+{
+    seed = 0xdecade;
+    unsigned told = 0;
+    for (int i = 0; i < 50000; i++) {
+        uint64_t now = random_size(60);
+        struct limit_rule r = random_rule(now);
+        now += random_size(50);
+        uint64_t cost = 1 + random_below(r.burst), cell = limit_clock(&r, now) + random_below(2 * r.burst);
+        struct limit_result is = limit_peek(cell, &r, cost, now);
+        if (is.ok || is.wait == LIMIT_NEVER)
+            continue;
+        test_row("rule %" PRIu64 "/%" PRIu64 " burst %" PRIu64 " t0 %" PRIu64 " now %" PRIu64 " cell %" PRIu64
+                 " cost %" PRIu64, r.tokens, r.period, r.burst, r.t0, now, cell, cost);
+        uint64_t early = cell, then = cell, reserved = cell;
+        EXPECT(!limit_reserve(&early, &r, cost, is.wait - 1, now).ok);
+        EXPECT_EQ(early, cell);
+        struct limit_result res = limit_reserve(&reserved, &r, cost, is.wait, now);
+        EXPECT(res.ok);
+        EXPECT_EQ(res.wait, is.wait);
+        EXPECT_EQ(res.left, 0);
+        EXPECT(limit_take(&then, &r, cost, now + is.wait).ok);
+        /* A nanosecond may be many units: by its end the clock may have passed the cell. */
+        uint64_t tick = limit_clock(&r, now + is.wait) - limit_clock(&r, now + is.wait - 1);
+        EXPECT(then >= reserved && then - reserved < tick);
+        EXPECT(limit_waits(reserved, &r, now + is.wait - 1));
+        EXPECT(!limit_waits(reserved, &r, now + is.wait));
+        told++;
+    }
+    EXPECT(told > 10000);
+}
+
+TEST(a_reservation_of_what_never_passes_is_refused)
+{
+    struct limit_rule r = rule(10, SEC, 5, 0);
+    uint64_t cell = 0;
+    EXPECT(!limit_reserve(&cell, &r, 6 * LIMIT_UNIT, UINT64_MAX, 0).ok);
+    EXPECT_EQ(cell, 0);
+}
+
+/* 10 tokens at 10 a second. Something is charged, then the charge in question, then something more; and then time passes. */
+TEST(what_a_refund_gives_back)
+{
+    static const struct {
+        uint64_t before, cost, after, ms, back;
+    } rows[] = {
+        {0, 4, 0, 0, 4},             /* at once: all of it */
+        {0, 4, 6, 0, 4},
+        {6, 4, 0, 0, 4},
+        {0, 4, 0, 100, 3},           /* one token was repaid: of that charge, for nothing else was owed */
+        {0, 4, 6, 100, 3},
+        {0, 4, 0, 400, 0},
+        {0, 4, 6, 400, 0},           /* what is owed now came later and stays */
+        {0, 4, 0, 99999, 0},
+        {3, 4, 0, 300, 4},           /* what came before is repaid first */
+        {3, 4, 0, 500, 2},
+        {3, 4, 3, 500, 2},
+        {3, 4, 3, 700, 0},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct limit_rule r = rule(10, SEC, 10, 0);
+        uint64_t cell = 0, now = rows[i].ms * (SEC / 1000);
+        test_row("row %zu", i);
+        limit_take(&cell, &r, rows[i].before * LIMIT_UNIT, 0);
+        struct limit_result res = limit_take(&cell, &r, rows[i].cost * LIMIT_UNIT, 0);
+        EXPECT(res.ok);
+        limit_take(&cell, &r, rows[i].after * LIMIT_UNIT, 0);
+        uint64_t left = limit_peek(cell, &r, 0, now).left;
+        EXPECT_EQ(limit_refund(&cell, &r, rows[i].cost * LIMIT_UNIT, res.from, now), rows[i].back * LIMIT_UNIT);
+        EXPECT_EQ(limit_peek(cell, &r, 0, now).left, left + rows[i].back * LIMIT_UNIT);
+    }
+}
+
+/* The first charge is given back, time passes, something is charged anew: the second charge is long repaid by then. */
+TEST(a_refund_counts_what_was_given_back_before_it)
+{
+    struct limit_rule r = rule(10, SEC, 20, 0);
+    uint64_t cell = 0;
+    struct limit_result first = limit_take(&cell, &r, 10 * LIMIT_UNIT, 0);
+    struct limit_result second = limit_take(&cell, &r, 10 * LIMIT_UNIT, 0);
+    second.from.cell -= limit_refund(&cell, &r, 10 * LIMIT_UNIT, first.from, 0);
+    EXPECT(limit_take(&cell, &r, 10 * LIMIT_UNIT, 12 * SEC / 10).ok);
+    EXPECT_EQ(limit_refund(&cell, &r, 10 * LIMIT_UNIT, second.from, 12 * SEC / 10), 0);
+    EXPECT_EQ(limit_peek(cell, &r, 0, 12 * SEC / 10).left, 10 * LIMIT_UNIT);
+}
+
+/* At once all of it comes back, whatever was given back to others meanwhile. */
+TEST(a_refund_at_once_is_whole)
+{
+    struct limit_rule r = rule(10, SEC, 10, 5 * SEC);
+    uint64_t cell = 0;
+    limit_take(&cell, &r, 5 * LIMIT_UNIT, 6 * SEC);
+    struct limit_result res = limit_take(&cell, &r, 4 * LIMIT_UNIT, 6 * SEC);
+    res.from.cell = 0;
+    EXPECT_EQ(limit_refund(&cell, &r, 4 * LIMIT_UNIT, res.from, 6 * SEC), 4 * LIMIT_UNIT);
+    EXPECT_EQ(limit_peek(cell, &r, 0, 6 * SEC).left, 5 * LIMIT_UNIT);
+}
+
+TEST(more_than_is_owed_is_not_given_back)
 {
     struct limit_rule r = rule(10, SEC, 10, 0);
     uint64_t cell = 0;
-    EXPECT(limit_take(&cell, &r, 4 * LIMIT_UNIT, 0).ok);
-    limit_uncharge(&cell, 4 * LIMIT_UNIT);
-    EXPECT_EQ(take_all(&cell, &r, 0, 100), 10);
-
-    /* More than was ever charged: a full bucket, not one that owes until the end of time. */
-    uint64_t fresh = LIMIT_UNIT;
-    limit_uncharge(&fresh, 2 * LIMIT_UNIT);
-    EXPECT_EQ(take_all(&fresh, &r, 0, 100), 10);
-
-    /* Long after the debt is paid, giving back leaves a full bucket and no more. */
-    limit_uncharge(&cell, 10 * LIMIT_UNIT);
-    EXPECT_EQ(take_all(&cell, &r, 100 * SEC, 100), 10);
-    limit_uncharge(&cell, 3 * LIMIT_UNIT);
-    EXPECT_EQ(take_all(&cell, &r, 100 * SEC, 100), 3);
+    struct limit_result res = limit_take(&cell, &r, 3 * LIMIT_UNIT, SEC);
+    EXPECT_EQ(limit_refund(&cell, &r, 5 * LIMIT_UNIT, res.from, SEC), 3 * LIMIT_UNIT);
+    EXPECT_EQ(limit_refund(&cell, &r, 5 * LIMIT_UNIT, res.from, SEC), 0);
+    EXPECT_EQ(take_all(&cell, &r, SEC, 100), 10);
 }
 
 TEST(settling_replaces_the_estimate)
 {
     struct limit_rule r = rule(10, SEC, 10, 0);
     uint64_t cell = 0;
-    EXPECT(limit_take(&cell, &r, 5 * LIMIT_UNIT, 0).ok);
-    limit_settle(&cell, &r, 5 * LIMIT_UNIT, 2 * LIMIT_UNIT, 0);
+    struct limit_result res = limit_take(&cell, &r, 5 * LIMIT_UNIT, 0);
+    EXPECT(res.ok);
+    EXPECT_EQ(limit_settle(&cell, &r, 5 * LIMIT_UNIT, 2 * LIMIT_UNIT, res.from, 0), 3 * LIMIT_UNIT);
+    EXPECT_EQ(limit_peek(cell, &r, 0, 0).left, 8 * LIMIT_UNIT);
+    EXPECT_EQ(limit_settle(&cell, &r, 2 * LIMIT_UNIT, 2 * LIMIT_UNIT, res.from, 0), 0);
     EXPECT_EQ(limit_peek(cell, &r, 0, 0).left, 8 * LIMIT_UNIT);
 
     /* More than the burst is owed: it is paid back at the rate. */
-    limit_settle(&cell, &r, 2 * LIMIT_UNIT, 30 * LIMIT_UNIT, 0);
+    EXPECT_EQ(limit_settle(&cell, &r, 2 * LIMIT_UNIT, 30 * LIMIT_UNIT, res.from, 0), 0);
     EXPECT_EQ(limit_peek(cell, &r, 0, 0).left, 0);
-    struct limit_result res = limit_peek(cell, &r, LIMIT_UNIT, 0);
+    res = limit_peek(cell, &r, LIMIT_UNIT, 0);
     EXPECT(!res.ok);
     EXPECT_EQ(res.wait, 21 * SEC / 10);
+    EXPECT_EQ(res.full, 3 * SEC);
+}
+
+/* Of an estimate of 6 tokens 2 were needed; meanwhile the clock went on. */
+TEST(a_late_settlement_gives_back_what_was_not_repaid)
+{
+    static const struct {
+        uint64_t ms, back;
+    } rows[] = {{0, 4}, {200, 4}, {300, 3}, {500, 1}, {600, 0}, {5000, 0}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct limit_rule r = rule(10, SEC, 10, 0);
+        uint64_t cell = 0, now = rows[i].ms * (SEC / 1000);
+        struct limit_result res = limit_take(&cell, &r, 6 * LIMIT_UNIT, 0);
+        test_row("after %" PRIu64 " ms", rows[i].ms);
+        EXPECT_EQ(limit_settle(&cell, &r, 6 * LIMIT_UNIT, 2 * LIMIT_UNIT, res.from, now), rows[i].back * LIMIT_UNIT);
+    }
+    /* Too low an estimate, noticed after the bucket was full again: the difference is owed from now on. */
+    struct limit_rule r = rule(10, SEC, 10, 0);
+    uint64_t cell = 0;
+    struct limit_result res = limit_take(&cell, &r, LIMIT_UNIT, 0);
+    EXPECT_EQ(limit_settle(&cell, &r, LIMIT_UNIT, 8 * LIMIT_UNIT, res.from, 50 * SEC), 0);
+    EXPECT_EQ(limit_peek(cell, &r, 0, 50 * SEC).left, 3 * LIMIT_UNIT);
+}
+
+/* --- admitted and not given back: against a slow model of all that ever happened --- */
+
+enum { CHARGES = 80 };
+
+struct charge {
+    uint64_t at, passes, cost, back;     /* charged at, passed at; what it cost less `back` is what it used */
+    uint64_t given_then;
+    struct limit_mark from;
+    bool settled;
+};
+
+/* Where the cell would stand now if each charge had been from the start what it is after giving back. */
+static uint64_t replay(const struct charge *v, unsigned n, const struct limit_rule *r, uint64_t now)
+{
+    uint64_t cell = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t clock = limit_clock(r, v[i].at);
+        cell = (cell > clock ? cell : clock) + v[i].cost - v[i].back;
+    }
+    uint64_t clock = limit_clock(r, now);
+    return cell > clock ? cell : clock;
+}
+
+/* In any interval of the times at which charges passed. */
+static bool fits_the_rule(const struct charge *v, unsigned n, const struct limit_rule *r)
+{
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned k = 0; k < n; k++) {
+            u128 sum = 0;
+            if (v[k].passes < v[i].passes)
+                continue;
+            for (unsigned j = 0; j < n; j++) {
+                if (v[j].passes >= v[i].passes && v[j].passes <= v[k].passes)
+                    sum += v[j].cost - v[j].back;
+            }
+            u128 ticks = (u128)(v[k].passes - v[i].passes) * r->tokens * LIMIT_UNIT / r->period;
+            if (!EXPECT(sum <= (u128)r->burst + 1 + ticks))
+                return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t give_back_one(struct charge *c, uint64_t *cell, const struct limit_rule *r, uint64_t given, uint64_t now)
+{
+    struct limit_mark from = c->from;
+    uint64_t since = given - c->given_then, actual = random_below(2) ? 0 : random_below(c->cost + 1);
+
+    from.cell = from.cell > since ? from.cell - since : 0;
+    c->settled = true;
+    c->back = actual ? limit_settle(cell, r, c->cost, actual, from, now) : limit_refund(cell, r, c->cost, from, now);
+    EXPECT(c->back <= c->cost - actual);
+    return c->back;
+}
+
+/* Charges, some of which wait for their time, and refunds of any of them, early and late and in any order. */
+TEST(what_is_admitted_and_not_given_back_fits_the_rule)
+{
+    static struct charge v[CHARGES];
+    uint64_t backs = 0, waits = 0;
+
+    seed = 0x5eed5;
+    for (int round = 0; round < 300; round++) {
+        uint64_t now = random_size(60), cell = 0, given = 0;
+        struct limit_rule r = random_rule(now);
+        const uint64_t to_full = r.burst / LIMIT_UNIT * (r.period / r.tokens + 1);
+        const uint64_t max_wait = round % 2 ? to_full / 2 : 0;
+        unsigned n = 0;
+
+        for (int i = 0; i < 4 * CHARGES && n < CHARGES; i++) {
+            test_row("round %d step %d", round, i);
+            now += random_below(3) ? random_below(to_full / 8 + 2) : 0;
+            if (random_below(2)) {
+                uint64_t cost = 1 + random_below(random_below(3) ? r.burst / 4 + 1 : r.burst);
+                struct limit_result res = limit_reserve(&cell, &r, cost, max_wait, now);
+                if (res.ok)
+                    v[n++] = (struct charge){.at = now, .passes = now + res.wait, .cost = cost, .given_then = given,
+                                             .from = res.from};
+                waits += res.ok && res.wait;
+            } else if (n && !limit_waits(cell, &r, now)) {
+                struct charge *c = &v[n - 1 - random_below(n < 8 ? n : 8)];
+                if (!c->settled)
+                    given += give_back_one(c, &cell, &r, given, now);
+                backs += c->back > 0;
+                uint64_t clock = limit_clock(&r, now);
+                if (!EXPECT((cell > clock ? cell : clock) >= replay(v, n, &r, now)))
+                    return;
+            }
+        }
+        if (!fits_the_rule(v, n, &r))
+            return;
+    }
+    EXPECT(backs > 2000);
+    EXPECT(waits > 2000);
 }
 
 TEST(a_rule_change_keeps_what_is_owed)
