@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a filter's options_check() may look up. All filters are read before any is checked, so that an attribute may be
- * used by a filter that stands in the file before its provider.
+ * used by a filter that stands in the file before its provider, and routes are known to the filters of upstreams.
  */
 #include "conf/load.h"
 
 #include "conf/named.h"
 #include "conf/snapshot.h"
+
+struct str load_route(const struct load *l, size_t i)
+{
+    return i < l->snap->n_routes ? l->snap->routes[i].name : (struct str){NULL, 0};
+}
 
 int load_attribute(struct load *l, struct str name, struct err *err)
 {

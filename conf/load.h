@@ -21,6 +21,8 @@ struct load {
     struct str owner;                    /* of the filter being read: "route /v1/", "upstream api", "define x" */
 };
 
+/* The name of the i-th route, in the file's order; {NULL, 0}: there are no more. In options_check(). */
+struct str load_route(const struct load *, size_t i);
 /* The number of an attribute; -1 with an error when no filter of this configuration provides it. */
 int load_attribute(struct load *, struct str name, struct err *) must_check;
 

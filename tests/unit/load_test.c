@@ -21,3 +21,17 @@ TEST(attributes_are_found_whatever_the_order)
                  "3:51: no filter of this configuration provides \"plam\"; did you mean \"plan\"?");
     shared_set_free(set);
 }
+
+TEST(routes_are_listed_by_name)
+{
+    set = shared_set_new();
+    struct snapshot *s = load(HEAD "routes: [{match: /b, respond: {}}, {match: /a, name: first, respond: {}}]\n");
+    if (!s)
+        return;
+    const struct load l = {.snap = s};
+    EXPECT_STR(load_route(&l, 0), "/b");
+    EXPECT_STR(load_route(&l, 1), "first");
+    EXPECT_STR(load_route(&l, 2), NULL);
+    snapshot_unref(&s);
+    shared_set_free(set);
+}

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * At most `max` requests at an upstream at once, for the whole process; the others wait in a fair queue, or are told at once
+ * that they would wait in vain.
+ *
+ * The slot belongs to an attempt. It is asked for before the endpoint is picked and is a lease of the attempt's scope from the
+ * moment that the semaphore knows the request, also while it only waits: so whatever ends the attempt gives back whatever the
+ * ticket is then, a place in the queue or a slot, and no other line of this file has to think of it. A retry's pause and
+ * a slow client fall outside of attempts, and so hold no slot.
+ *
+ * A reload that adds or takes away `key` changes what a ticket in flight counts in. So an instance has two sets, one semaphore
+ * for all and one a key, each made when it is first asked for; the options of a request say which one it asks, and the other one
+ * drains. Until it has drained, requests of both configurations may be at the upstream at once.
+ *
+ * In shadow mode nobody waits and nobody is refused: who would find a slot takes one, so that `in_flight` goes up to `max`
+ * as it would; who would not is counted as one who would have had to wait (with `queue: 0`: as refused) and takes none. Whether
+ * the wait would have been too long is not known then.
+ *
+ * What it does not do: the order of the queue (fair_queue.h), the slots (semaphore.h), what tells callers apart (limit_key.h).
+ */
+#include "filters/concurrency.h"
+
+#include "conf/load.h"
+#include "conf/named.h"
+#include "figure.h"
+#include "filter.h"
+#include "lib/clock.h"
+#include "lib/hash.h"
+#include "lib/histogram.h"
+#include "lib/page.h"
+#include "lib/rng.h"
+#include "lib/tally.h"
+#include "reply.h"
+#include "request.h"
+
+#define COUNT_MAX 1000000u
+#define PERCENT_ALL 10000u           /* 100 % in FIELD_PERCENT's unit */
+
+static const char *const class_words[] = {"critical", "high", "normal", "low", NULL};
+#define CLASS_JSON "{\"anyOf\":[{\"enum\":[\"critical\",\"high\",\"normal\",\"low\"]},{\"$ref\":\"#/$defs/variable\"}]}"
+
+/* ---- options ---- */
+
+/* Names come from the configuration's author: the key need not be secret. */
+static size_t route_slot(const struct concurrency_priority *p, struct str name)
+{
+    static const struct hash_key key = {0x70726f697269, 0x726f757465};
+    size_t i = hash_str(&key, name) & p->routes.mask;
+    while (p->routes.table[i].name.at && !str_eq(p->routes.table[i].name, name))
+        i = (i + 1) & p->routes.mask;
+    return i;
+}
+
+static int routes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    static const struct field one = {.key = "routes", .type = FIELD_ENUM, .words = class_words};
+    struct concurrency_priority *p = at;
+    size_t size = 2;
+
+    if (n->type != YAML_MAP || n->n == 0)
+        return yaml_err(err, l, n, "routes: must be a mapping of routes' names to classes: {\"/v1/\": high}");
+    while (size < n->n * 2)
+        size *= 2;
+    p->routes.table = arena_zalloc(l->arena, size * sizeof *p->routes.table);
+    p->routes.mask = size - 1;
+    for (size_t i = 0; i < n->n; i++) {
+        const struct yaml_entry *e = &n->entries[i];
+        int class;
+        if (field_read(&one, e->value, &class, l, err) != 0)
+            return -1;
+        p->routes.table[route_slot(p, e->key->text)] = (struct concurrency_route){e->key->text, class, false};
+    }
+    return 0;
+}
+
+#define PRIORITY(field) offsetof(struct concurrency_priority, field)
+
+static const struct field priority_fields[] = {
+    {.key = "default", .type = FIELD_ENUM, .offset = PRIORITY(fallback), .words = class_words, .fallback = "normal",
+     .help = "The class of a request about which nothing else is said."},
+    {.key = "routes", .type = FIELD_CUSTOM, .parse = routes_read, .form = "a mapping of routes' names to classes",
+     .json = "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":" CLASS_JSON "}",
+     .help = "The class of a route's requests."},
+    {.key = "header", .type = FIELD_TOKEN, .offset = PRIORITY(header),
+     .help = "A header field in which a trusted caller may name the class; it goes before `routes`. Anything but one of the "
+             "four words is as if the field were not there."},
+    {.key = "trusted", .type = FIELD_CIDRS, .offset = PRIORITY(trusted),
+     .help = "Networks of the callers whose header is believed; required with `header`."},
+    {.type = FIELD_END},
+};
+
+/* Of the last class nothing can be kept from anybody. */
+static const struct field reserve_fields[] = {
+    {.key = "critical", .type = FIELD_PERCENT, .offset = CLASS_CRITICAL * sizeof(uint32_t),
+     .help = "What is kept for critical requests."},
+    {.key = "high", .type = FIELD_PERCENT, .offset = CLASS_HIGH * sizeof(uint32_t),
+     .help = "What is kept from normal and low ones."},
+    {.key = "normal", .type = FIELD_PERCENT, .offset = CLASS_NORMAL * sizeof(uint32_t),
+     .help = "What is kept from low ones."},
+    {.type = FIELD_END},
+};
+
+static int reserve_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    static const struct field one = {.key = "reserve", .type = FIELD_PERCENT};
+    if (n->type == YAML_SCALAR)
+        return field_read(&one, n, (uint32_t *)at + CLASS_CRITICAL, l, err);
+    if (n->type != YAML_MAP)
+        return yaml_err(err, l, n, "reserve: must be a share of max, or a mapping of classes to shares: {high: 10%%}");
+    return fields_read(reserve_fields, n, at, l, err);
+}
+
+#define OPTION(field) offsetof(struct concurrency_options, field)
+
+static const struct field concurrency_fields[] = {
+    {.key = "max", .type = FIELD_COUNT, .offset = OPTION(max), .required = true, .min = 1, .max = COUNT_MAX,
+     .help = "How many attempts may be at the upstream at once, of all workers; with `key`, of each key."},
+    {.key = "queue", .type = FIELD_COUNT, .offset = OPTION(queue), .max = COUNT_MAX,
+     .help = "How many more may wait; by default 5 times `max`. 0: who finds no slot is refused at once."},
+    {.key = "max_wait", .type = FIELD_DURATION, .offset = OPTION(max_wait), .fallback = "2s", .min = NSEC_PER_MSEC,
+     .max = 3600 * NSEC_PER_SEC,
+     .help = "How long one may wait. Who is expected to wait longer, or past the request's deadline, is refused at once."},
+    {.key = "fair_by", .type = FIELD_CUSTOM, .parse = limit_key_parse, .offset = OPTION(fair_by), .form = LIMIT_KEY_FORM,
+     .json = LIMIT_KEY_JSON,
+     .help = "Whose requests take turns in the queue, so that a loud caller waits behind its own; by default first come, "
+             "first served."},
+    {.key = "key", .type = FIELD_CUSTOM, .parse = limit_key_parse, .offset = OPTION(key), .form = LIMIT_KEY_FORM,
+     .json = LIMIT_KEY_JSON,
+     .help = "A limit and a queue for each caller instead of one for all; refusals are then 429 instead of 503."},
+    {.key = "priority", .type = FIELD_MAP, .offset = OPTION(priority), .sub = priority_fields,
+     .help = "Who is served first: four classes, `critical`, `high`, `normal` and `low`. A class waits until no one of "
+             "those before it does."},
+    {.key = "reserve", .type = FIELD_CUSTOM, .parse = reserve_read, .offset = OPTION(reserve), .sub = reserve_fields,
+     .form = "a share of `max`, which is that of `critical`, or a mapping of classes to shares",
+     .json = "{\"anyOf\":[{\"type\":\"string\"},@]}",
+     .help = "Slots that a class keeps from all classes after it, rounded up; each class must be left one."},
+    {.type = FIELD_END},
+};
+
+/* One look at each route, and one at each name: both may be many. */
+static int routes_check(struct concurrency_priority *p, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct nearest near;
+    struct str name;
+
+    for (size_t i = 0; n && (name = load_route(l, i)).at != NULL; i++)
+        p->routes.table[route_slot(p, name)].known = true;
+    for (size_t k = 0; n && k < n->n; k++) {
+        const struct yaml_node *key = n->entries[k].key;
+        if (p->routes.table[route_slot(p, key->text)].known)
+            continue;
+        nearest_init(&near, key->text);
+        for (size_t i = 0; (name = load_route(l, i)).at != NULL; i++)
+            nearest_try(&near, name);
+        return yaml_err(err, l, key, "routes: there is no route \"%s\"%s", quoted(key->text).text,
+                        nearest_hint(&near).text);
+    }
+    return 0;
+}
+
+static int priority_check(const struct concurrency_priority *p, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    const struct yaml_node *header = yaml_get(n, "header"), *trusted = yaml_get(n, "trusted");
+    if (header && p->trusted.n == 0)
+        return yaml_err(err, l, trusted ? trusted : header, "priority: header \"%s\" is believed of nobody; name the "
+                        "networks that may set it: trusted: [10.0.0.0/8]", quoted(p->header).text);
+    if (trusted && !header)
+        return yaml_err(err, l, trusted, "priority: trusted says whose header is believed, and no header is named");
+    return 0;
+}
+
+/* The slots that each class may use: cap(k) = max - the sum over j < k of ceil(share_j * max). */
+static int caps_make(struct concurrency_options *o, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    uint64_t kept[FAIR_CLASSES] = {0}, cap = o->max;
+
+    for (unsigned class = 0; class < FAIR_CLASSES; class++) {
+        if (cap == 0)
+            return yaml_err(err, l, n, "reserve: of %u slots critical keeps %u, high %u and normal %u, which leaves none "
+                            "for %s", (unsigned)o->max, (unsigned)kept[CLASS_CRITICAL], (unsigned)kept[CLASS_HIGH],
+                            (unsigned)kept[CLASS_NORMAL], class_words[class]);
+        o->rule.cap[class] = (uint32_t)cap;
+        kept[class] = (o->reserve[class] * o->max + PERCENT_ALL - 1) / PERCENT_ALL;
+        cap -= kept[class] < cap ? kept[class] : cap;
+    }
+    return 0;
+}
+
+static int concurrency_check(void *options, struct load *load, struct err *err)
+{
+    struct concurrency_options *o = options;
+    const struct yaml_node *priority = yaml_get(load->node, "priority"), *reserve = yaml_get(load->node, "reserve");
+
+    if (!yaml_get(load->node, "queue"))
+        o->queue = o->max < COUNT_MAX / 5 ? o->max * 5 : COUNT_MAX;
+    if (limit_key_check(&o->fair_by, load, err) != 0 || limit_key_check(&o->key, load, err) != 0)
+        return -1;
+    if (routes_check(&o->priority, yaml_get(priority, "routes"), load, err) != 0
+        || priority_check(&o->priority, priority, load, err) != 0)
+        return -1;
+    if (reserve && !o->priority.routes.table && !o->priority.header.at)
+        return yaml_err(err, load, reserve, "reserve: all requests are of one class; give them theirs by `routes` or "
+                        "`header` of `priority`");
+    o->rule.max = (uint32_t)o->max;
+    o->rule.queue = (uint32_t)o->queue;
+    o->rule.max_wait = o->max_wait;
+    return caps_make(o, reserve, load, err);
+}
+
+bool concurrency_trusts(const struct concurrency_priority *p, const struct ip *client)
+{
+    for (size_t i = 0; i < p->trusted.n; i++)
+        if (cidr_holds(&p->trusted.v[i], client))
+            return true;
+    return false;
+}
+
+unsigned concurrency_class(const struct concurrency_priority *p, struct str route, struct str word)
+{
+    for (unsigned class = 0; word.at && class < FAIR_CLASSES; class++)
+        if (str_eq(word, str_c(class_words[class])))
+            return class;
+    if (p->routes.table && route.at) {
+        const struct concurrency_route *r = &p->routes.table[route_slot(p, route)];
+        if (r->name.at)
+            return (unsigned)r->class;
+    }
+    return (unsigned)p->fallback;
+}
+
+/* ---- the instance's state ---- */
+
+enum { COUNT_ENTERED, COUNT_QUEUED, COUNT_FULL, COUNT_HOPELESS, COUNT_TIMEOUT, COUNT_AMBIGUOUS };
+
+struct concurrency {
+    struct semaphores *for_all, *by_key;         /* NULL: never asked for */
+    struct hash_key secret;
+    struct tally tally;
+    struct histogram waits;
+};
+
+static bool is_keyed(const struct concurrency_options *o) { return o->key.n > 0; }
+
+static struct semaphores *semaphores_of(const struct concurrency *c, const struct concurrency_options *o)
+{
+    return is_keyed(o) ? c->by_key : c->for_all;
+}
+
+static void concurrency_adopt(void *shared, const void *options, bool fresh, uint64_t now)
+{
+    const struct concurrency_options *o = options;
+    struct concurrency *c = shared;
+    struct semaphores **asked = is_keyed(o) ? &c->by_key : &c->for_all;
+
+    if (fresh)
+        rng_entropy(&c->secret, sizeof c->secret);
+    if (c->for_all)
+        semaphores_set_rule(c->for_all, &o->rule, now);
+    if (c->by_key)
+        semaphores_set_rule(c->by_key, &o->rule, now);
+    if (!*asked)                     /* no worker looks at this one before it has the snapshot that asks for it */
+        *asked = semaphores_new(is_keyed(o), &o->rule);
+}
+
+static void concurrency_fini(void *shared)
+{
+    struct concurrency *c = shared;
+    semaphores_free(c->for_all);
+    semaphores_free(c->by_key);
+}
+
+/* ---- an attempt ---- */
+
+struct concurrency_attempt {
+    struct ticket ticket;
+    struct lease *lease;             /* NULL: not asked yet */
+    uint64_t queued_at;              /* ns */
+};
+
+static void count(const struct call *call, unsigned which)
+{
+    struct concurrency *c = call->shared;
+    tally_add(&c->tally, call->worker, which, 1);
+}
+
+/* Two lines of the header are no word. */
+static struct str word_of(const struct call *call, const struct concurrency_priority *p)
+{
+    const struct http_head *head = request_head(call->req);
+    if (!p->header.at || !concurrency_trusts(p, request_client(call->req)) || http_head_count(head, p->header) != 1)
+        return (struct str){NULL, 0};
+    return http_head_get(head, p->header);
+}
+
+/* False: what tells callers apart is ambiguous. */
+static bool ask_make(const struct call *call, struct semaphore_ask *ask)
+{
+    const struct concurrency_options *o = call->options;
+    const struct concurrency *c = call->shared;
+
+    *ask = (struct semaphore_ask){.deadline = request_deadline(call->req)};
+    if (is_keyed(o) && !limit_key_of(&o->key, call->req, &c->secret, &ask->key))
+        return false;
+    if (o->fair_by.n > 0 && !limit_key_of(&o->fair_by, call->req, &c->secret, &ask->flow))
+        return false;
+    ask->class = concurrency_class(&o->priority, request_route(call->req), word_of(call, &o->priority));
+    return true;
+}
+
+/* What a refusal is called: the upstream's limit is ours (503), a limit of one key is the caller's (429). */
+static const struct refusal {
+    enum reason reason;
+    const char *own;                 /* the detail when it is the caller's own */
+} refusals[] = {
+    [COUNT_FULL] = {REASON_queue_full, "the caller has as many requests under way and waiting as it may"},
+    [COUNT_HOPELESS] = {REASON_queue_hopeless, "the caller's requests that wait are more than this one can wait for"},
+    [COUNT_TIMEOUT] = {REASON_queue_timeout, "the caller's other requests took longer than this one could wait"},
+};
+
+static enum verdict refuse(struct call *call, unsigned why, uint64_t wait)
+{
+    const struct refusal *r = &refusals[why];
+    if (is_keyed(call->options))
+        reply_reason(call->req, call->reply, REASON_concurrency_limited, str_c(r->own));
+    else
+        reply_reason(call->req, call->reply, r->reason, (struct str){NULL, 0});
+    call->reply->retry_after = wait ? wait : 1;
+    count(call, why);
+    return FILTER_REPLY;
+}
+
+static void give_back(void *thing, uint64_t now) { semaphore_leave(thing, now); }
+
+static void owe(struct call *call, struct concurrency_attempt *a)
+{
+    a->lease = lease_take(call, SCOPE_ATTEMPT, give_back, &a->ticket);
+}
+
+static enum verdict would_wait(struct call *call)
+{
+    const struct concurrency_options *o = call->options;
+    if (o->queue == 0)
+        return refuse(call, COUNT_FULL, 0);
+    count(call, COUNT_QUEUED);
+    return FILTER_NEXT;
+}
+
+static enum verdict ask_first(struct call *call, struct concurrency_attempt *a)
+{
+    const struct concurrency_options *o = call->options;
+    struct semaphores *all = semaphores_of(call->shared, o);
+    struct semaphore_ask ask;
+    uint64_t wait = 0;
+
+    if (!ask_make(call, &ask)) {
+        count(call, COUNT_AMBIGUOUS);
+        call->reason = REASON_ambiguous_key;
+        return FILTER_FAIL;
+    }
+    enum semaphore_answer answer = SEMAPHORE_ENTERED;
+    if (!semaphore_try(all, &ask, call->now, &a->ticket)) {
+        if (call->shadow)
+            return would_wait(call);
+        answer = semaphore_wait(all, &ask, wake_handle(call), call->now, &a->ticket, &wait);
+    }
+    switch (answer) {
+    case SEMAPHORE_ENTERED:
+        owe(call, a);
+        count(call, COUNT_ENTERED);
+        return FILTER_NEXT;
+    case SEMAPHORE_WAITS:
+        owe(call, a);
+        count(call, COUNT_QUEUED);
+        a->queued_at = call->now;
+        wait_until(call, time_after(call->now, o->max_wait));
+        return FILTER_WAIT;
+    case SEMAPHORE_FULL:
+        return refuse(call, COUNT_FULL, wait);
+    case SEMAPHORE_HOPELESS:
+        return refuse(call, COUNT_HOPELESS, wait);
+    }
+    unreachable();
+}
+
+static enum verdict give_up(struct call *call, struct concurrency_attempt *a, unsigned why, uint64_t wait)
+{
+    lease_end(&a->lease, call->now);
+    return refuse(call, why, wait);
+}
+
+/* Woken: by a grant, by being put out, or by the end of its patience. What it is by now, only the ticket knows. A slot that
+ * comes too late is given back unclaimed: it was never used, and says nothing about how long a slot is held. */
+static enum verdict ask_again(struct call *call, struct concurrency_attempt *a)
+{
+    const struct concurrency_options *o = call->options;
+    struct concurrency *c = call->shared;
+    uint64_t until = time_after(a->queued_at, o->max_wait), waited = call->now - a->queued_at, wait;
+
+    if (request_deadline(call->req) <= call->now)
+        return give_up(call, a, COUNT_TIMEOUT, waited);
+    switch (semaphore_claim(&a->ticket, call->now, &wait)) {
+    case SEMAPHORE_ENTERED:
+        histogram_add(&c->waits, waited);
+        count(call, COUNT_ENTERED);
+        return FILTER_NEXT;
+    case SEMAPHORE_WAITS:
+        if (call->now >= until)
+            return give_up(call, a, COUNT_TIMEOUT, wait);
+        wait_until(call, until);
+        return FILTER_WAIT;
+    case SEMAPHORE_FULL:
+        return give_up(call, a, COUNT_FULL, wait);
+    case SEMAPHORE_HOPELESS:
+        break;                       /* is said to newcomers only */
+    }
+    unreachable();
+}
+
+static enum verdict concurrency_on_attempt(struct call *call)
+{
+    struct concurrency_attempt *a = call->attempt_state;
+    return a->lease ? ask_again(call, a) : ask_first(call, a);
+}
+
+/* ---- what it counts ---- */
+
+#define REFUSED(REASON, HELP) \
+    {.name = "concurrency_refused_total", .type = FIGURE_COUNTER, .label = "reason", .value = REASON, .help = HELP}
+
+static const struct figure concurrency_figures[] = {
+    {.name = "concurrency_entered_total", .type = FIGURE_COUNTER, .help = "Attempts that got a slot, at once or after a wait."},
+    {.name = "concurrency_queued_total", .type = FIGURE_COUNTER,
+     .help = "Attempts that had to wait, whatever came of it; in shadow mode those that would have had to."},
+    REFUSED("queue_full", "Attempts that got no slot, by why."),
+    REFUSED("queue_hopeless", NULL),
+    REFUSED("queue_timeout", NULL),
+    REFUSED("ambiguous_key", NULL),
+    {.name = "concurrency_in_flight", .type = FIGURE_GAUGE, .help = "Slots taken now, of all keys."},
+    {.name = "concurrency_waiting", .type = FIGURE_GAUGE, .help = "Attempts that wait for a slot now, of all keys."},
+    {.name = "concurrency_max", .type = FIGURE_GAUGE, .help = "Slots there are; with `key`, for each key."},
+    {.name = "concurrency_keys", .type = FIGURE_GAUGE, .help = "Keys that hold a slot or wait for one now; without `key`, 1."},
+    {.name = "concurrency_wait_seconds", .type = FIGURE_HISTOGRAM, .help = "How long those waited who had to and got a slot."},
+    {.name = NULL},
+};
+
+/* Both sets hold what may be at the upstream: one of them drains after a reload that changed `key`. */
+static void stats_read(const struct concurrency *c, const struct concurrency_options *o, struct semaphore_stats *out)
+{
+    struct semaphores *const sets[] = {c->for_all, c->by_key};
+    struct semaphore_stats one;
+
+    *out = (struct semaphore_stats){0};
+    for (unsigned i = 0; i < 2; i++) {
+        if (!sets[i])
+            continue;
+        semaphores_stats(sets[i], &one);
+        out->in_flight += one.in_flight;
+        out->waiting += one.waiting;
+        if (sets[i] == semaphores_of(c, o))
+            out->keys = one.keys;
+    }
+}
+
+static void concurrency_figures_read(void *shared, const void *options, uint64_t now, union figure_value *v)
+{
+    const struct concurrency_options *o = options;
+    const struct concurrency *c = shared;
+    struct semaphore_stats stats;
+
+    (void)now;
+    stats_read(c, o, &stats);
+    for (unsigned which = COUNT_ENTERED; which <= COUNT_AMBIGUOUS; which++)
+        (v++)->n = tally_sum(&c->tally, which);
+    (v++)->n = stats.in_flight;
+    (v++)->n = stats.waiting;
+    (v++)->n = o->max;
+    (v++)->n = stats.keys;
+    v->histogram = &c->waits;
+}
+
+static void key_row_print(const struct concurrency *c, const struct concurrency_options *o, struct str by, uint64_t key,
+                          bool first, struct page *page)
+{
+    struct semaphore_stats stats = {0};
+    (void)semaphores_of_key(c->by_key, key, &stats);         /* of whom nothing is known, nothing is under way */
+    page_printf(page, "%s{\"by\":", first ? ",\"key\":[" : ",");
+    page_json(page, by);
+    page_printf(page, ",\"in_flight\":%llu,\"waiting\":%llu,\"max\":%u}", (unsigned long long)stats.in_flight,
+                (unsigned long long)stats.waiting, o->rule.max);
+}
+
+/* A row for each way in which these values may be a key: which one a request with them has, depends on the rest of it. */
+static bool concurrency_key_print(void *shared, const void *options, const struct str *values, size_t n, uint64_t now,
+                                  struct page *page)
+{
+    const struct concurrency_options *o = options;
+    const struct concurrency *c = shared;
+    bool some = false, has_client_ip = false;
+    uint64_t key;
+
+    (void)now;
+    for (size_t i = 0; is_keyed(o) && i <= o->key.n; i++) {
+        struct str by = i < o->key.n ? o->key.v[i].text : STR("client_ip");
+        if (i < o->key.n ? o->key.v[i].n != n : has_client_ip)
+            continue;
+        has_client_ip |= str_eq(by, STR("client_ip"));
+        if (!limit_key_of_values(&o->key, i, values, n, &c->secret, &key))
+            continue;
+        key_row_print(c, o, by, key, !some, page);
+        some = true;
+    }
+    if (some)
+        page_printf(page, "]");
+    return some;
+}
+
+const struct filter filter_concurrency = {
+    .name = "concurrency",
+    .help = "Lets only so many requests be at the upstream at once; the others wait their turn, for a while, or are refused "
+            "with 503.",
+    .places = PLACE_UPSTREAM,
+    .fields = concurrency_fields,
+    .options_size = sizeof(struct concurrency_options),
+    .shared_size = sizeof(struct concurrency),
+    .attempt_size = sizeof(struct concurrency_attempt),
+    .options_check = concurrency_check,
+    .shared_adopt = concurrency_adopt,
+    .shared_fini = concurrency_fini,
+    .on_attempt = concurrency_on_attempt,
+    .figures = concurrency_figures,
+    .figures_read = concurrency_figures_read,
+    .key_print = concurrency_key_print,
+};
