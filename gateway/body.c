@@ -11,7 +11,11 @@
 
 #include <string.h>
 #include "lib/check.h"
+#include "lib/log.h"
 #include "stream.h"
+
+/* Bytes of bodies kept of all requests of all workers, at the most (POLICY.md, retry). */
+#define KEPT_MAX (64u << 20)
 
 void body_pause(struct request *r)
 {
@@ -29,16 +33,41 @@ void body_resume(struct request *r)
     r->down->ops->resume(r->down);
 }
 
+static void kept_clear(struct request *r)
+{
+    if (r->kept.len == 0)
+        return;
+    atomic_fetch_sub_explicit(r->worker->kept_bytes, r->kept.len, memory_order_relaxed);
+    buf_clear(&r->kept, &r->worker->buf_blocks);
+}
+
+static void forget_kept(struct request *r)
+{
+    r->kept_all = false;
+    if (r->kept.len > 0)
+        worker_flush(r->worker);     /* they may be on their way */
+    kept_clear(r);
+}
+
+/* May so many bytes more be kept of all requests together? What has no endpoint yet must be. */
+static bool room_to_keep(struct request *r, size_t len)
+{
+    static struct log_limit limit;
+    if (atomic_fetch_add_explicit(r->worker->kept_bytes, len, memory_order_relaxed) + len <= KEPT_MAX || !r->att.connected)
+        return true;
+    atomic_fetch_sub_explicit(r->worker->kept_bytes, len, memory_order_relaxed);
+    request_note(r, REASON_replay_full);
+    log_limited(&limit, LOG_WARN, "retry", "%u MiB of request bodies are kept for repeating already: some cannot be repeated",
+                KEPT_MAX >> 20);
+    return false;
+}
+
 static void keep(struct request *r, const struct slice *s)
 {
     if (!r->kept_all)
         return;
-    if (r->responding || (r->kept.len + s->len > r->keep_max && r->att.connected)) {
-        r->kept_all = false;
-        if (r->kept.len > 0) {
-            worker_flush(r->worker);
-            buf_clear(&r->kept, &r->worker->buf_blocks);
-        }
+    if (r->responding || (r->kept.len + s->len > r->keep_max && r->att.connected) || !room_to_keep(r, s->len)) {
+        forget_kept(r);
         return;
     }
     buf_append(&r->kept, &r->worker->buf_blocks, s->at, s->len);
@@ -93,11 +122,8 @@ static void replay_kept(struct request *r)
     while (buf_next(&r->kept, &at, &v))
         r->att.up->ops->data(r->att.up, str_of(v.iov_base, v.iov_len));
     r->att.out.bytes_out += r->kept.len;
-    if (r->kept.len > r->keep_max) {         /* held for want of an endpoint, not to be kept */
-        worker_flush(r->worker);
-        buf_clear(&r->kept, &r->worker->buf_blocks);
-        r->kept_all = false;
-    }
+    if (r->kept.len > r->keep_max)           /* held for want of an endpoint, not to be kept */
+        forget_kept(r);
 }
 
 void body_begin(struct request *r)
@@ -171,7 +197,7 @@ void body_fini(struct request *r)
     if (r->kept.len + r->collected.len + r->resp_kept.len > 0)
         worker_flush(r->worker);     /* they may be on their way */
     buf_clear(&r->collected, &r->worker->buf_blocks);
-    buf_clear(&r->kept, &r->worker->buf_blocks);
+    kept_clear(r);
     buf_clear(&r->resp_kept, &r->worker->buf_blocks);
 }
 

@@ -43,7 +43,7 @@ struct control {
     struct worker *workers;
     pthread_t *threads;
     unsigned n, started;             /* workers; those of them that have a thread */
-    _Atomic uint64_t open_connections;
+    _Atomic uint64_t open_connections, kept_bytes;
     struct access_log *log;
     struct resolver *resolver;
     struct watch *watches;
@@ -384,6 +384,7 @@ static void workers_make(struct control *c, uint64_t files)
         rng_entropy(&seed, sizeof seed);
         worker_init(w, i, &clock_real, seed, true);
         w->open_connections = &c->open_connections;
+        w->kept_bytes = &c->kept_bytes;
         w->max_connections = cap ? cap : fit;
         worker_view_set(w, c->snap);
     }

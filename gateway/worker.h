@@ -82,6 +82,7 @@ struct worker {
     uint64_t connections;            /* accepted so far: numbers for the log */
     _Atomic uint64_t *open_connections;      /* of all workers, for the cap */
     uint64_t max_connections;
+    _Atomic uint64_t *kept_bytes;            /* of request bodies, of all workers, for their cap */
     bool draining, stopping;
     uint64_t date_second;            /* what `date` says */
     char date[30];

@@ -167,3 +167,33 @@ TEST(a_body_that_is_gone)
         PLAY_END(s);
     }
 }
+
+/* All requests together keep so many bytes: one more is not kept, and cannot be sent again. */
+TEST(too_many_bytes_are_kept_already)
+{
+    static const struct { uint64_t others; bool kept; } rows[] = {{(64 << 20) - 5, true}, {(64 << 20) - 4, false}};
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        PLAY_NOTHING();
+        struct sim *s = start(YAML("spare"));
+        struct sim_conn *c = sim_client(s), *u;
+        sim_say(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+        u = sim_next(s);
+        atomic_store(&s->kept_bytes, rows[i].others);
+        sim_say(c, "hello");
+        EXPECT_EQ(atomic_load(&s->kept_bytes), rows[i].others + (rows[i].kept ? 5 : 0));
+        mem_reset(&u->end);
+        sim_run(s);
+        u = sim_next(s);
+        EXPECT_EQ(u != NULL, rows[i].kept);
+        if (u) {
+            EXPECT_HAS(u, "\r\n\r\nhello");
+            sim_say(u, OK);
+        } else {
+            EXPECT_HAS(c, "HTTP/1.1 502 ");
+        }
+        EXPECT_EQ(atomic_load(&s->kept_bytes), rows[i].others);
+        atomic_store(&s->kept_bytes, 0);
+        PLAY_END(s);
+    }
+}

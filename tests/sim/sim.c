@@ -300,6 +300,7 @@ static void start_worker(struct sim *s, unsigned i, uint64_t seed)
     w->connect = conn_connect;
     w->sim = s;
     w->open_connections = &s->open_connections;
+    w->kept_bytes = &s->kept_bytes;
     w->max_connections = 1000000;
     worker_view_set(w, s->snap);
     for (size_t l = 0; l < s->snap->n_listens; l++)
@@ -357,6 +358,7 @@ void sim_left(struct sim *s, char *left, size_t cap)
     for (unsigned i = 0; i < s->n_workers; i++)
         left_of_worker(&s->workers[i], left, cap);
     say(left, cap, "open connections", atomic_load(&s->open_connections));
+    say(left, cap, "bytes kept of bodies", atomic_load(&s->kept_bytes));
 }
 
 static void let_go(struct sim *s)

@@ -65,7 +65,7 @@ struct sim {
     struct worker *workers;
     struct listener **listeners;             /* n_workers * snap->n_listens */
     unsigned n_workers;
-    _Atomic uint64_t open_connections;
+    _Atomic uint64_t open_connections, kept_bytes;
     struct list live;                        /* of struct mem_end: oldest first */
     struct sim_conn *all;
     struct rng rng;
