@@ -5,12 +5,28 @@
  */
 #include "conf/load.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include "conf/named.h"
 #include "conf/snapshot.h"
+#include "lib/log.h"
 
 struct str load_route(const struct load *l, size_t i)
 {
     return i < l->snap->n_routes ? l->snap->routes[i].name : (struct str){NULL, 0};
+}
+
+void load_warn(const struct load *l, const struct yaml_node *node, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (!node)
+        node = l->node;
+    log_warn("config", "%s:%u:%u: %s", l->file, node->line, node->col, text);
 }
 
 int load_attribute(struct load *l, struct str name, struct err *err)

@@ -23,6 +23,8 @@ struct load {
 
 /* The name of the i-th route, in the file's order; {NULL, 0}: there are no more. In options_check(). */
 struct str load_route(const struct load *, size_t i);
+/* Says in the log, with the place, what can be loaded and is hardly meant. `node` NULL: load->node. */
+void load_warn(const struct load *, const struct yaml_node *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The number of an attribute; -1 with an error when no filter of this configuration provides it. */
 int load_attribute(struct load *, struct str name, struct err *) must_check;
 

@@ -308,6 +308,8 @@ int schema_instances_check(struct schema *s, struct err *err)
         s->load.node = i->node;
         s->load.owner = i->owner;
         s->load.name = i->inst.name;
+        if (!i->used)
+            load_warn(&s->load, NULL, "\"%s\" is defined and nobody uses it", quoted(i->inst.name).text);
         if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load, err) != 0)
             return -1;
     }

@@ -19,7 +19,7 @@
  */
 struct limit_store;
 
-/* max_keys > 0. Control thread. */
+/* max_keys: 1 to 2^40. Control thread. */
 struct limit_store *limit_store_new(uint64_t max_keys, const struct limit_rule *);
 void limit_store_free(struct limit_store *);                 /* NULL is legal; nobody uses it any more */
 uint64_t limit_store_max_keys(const struct limit_store *);

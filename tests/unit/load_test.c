@@ -2,6 +2,9 @@
 /* What a filter may look up while it is loaded. */
 #include "conf_fixture.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 TEST(attributes_are_found_whatever_the_order)
 {
     set = shared_set_new();
@@ -32,6 +35,27 @@ TEST(routes_are_listed_by_name)
     EXPECT_STR(load_route(&l, 0), "/b");
     EXPECT_STR(load_route(&l, 1), "first");
     EXPECT_STR(load_route(&l, 2), NULL);
+    snapshot_unref(&s);
+    shared_set_free(set);
+}
+
+TEST(a_definition_that_nobody_uses_is_told)
+{
+    char text[600] = "";
+    set = shared_set_new();
+    FILE *f = tmpfile();
+    int saved = dup(STDERR_FILENO);
+    dup2(fileno(f), STDERR_FILENO);
+    struct snapshot *s = load(HEAD "define:\n  spare: {limit: {max: 1}}\n  used: {limit: {max: 1}}\n"
+                              "routes: [{match: /, respond: {}, filters: [used]}]\n");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    EXPECT(s != NULL);
+    EXPECT(strstr(text, "4:18: \"spare\" is defined and nobody uses it\n") != NULL);
+    EXPECT(!strstr(text, "used\""));
     snapshot_unref(&s);
     shared_set_free(set);
 }
