@@ -109,13 +109,32 @@ static enum progress chain_result(struct request *r, enum chain next)
     }
 }
 
+/* 405 says what would be served (RFC 9110 15.5.6), as far as methods that everybody knows go. */
+static void refuse_method(struct request *r)
+{
+    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    struct str allow = {"", 0};
+    for (size_t i = 0; i < array_len(methods); i++) {
+        struct route_hit hit;
+        route_find(r->view->snap->router, r->host, str_c(methods[i]), r->path, &r->head, &hit);
+        if (hit.route)
+            allow = arena_printf(&r->arena, STR_FMT "%s%s", STR_ARG(allow), allow.len ? ", " : "", methods[i]);
+    }
+    reply_reason(r, &r->reply, REASON_method_not_allowed, (struct str){NULL, 0});
+    reply_header(r, &r->reply, STR("Allow"), allow);
+    respond_reply(r);
+}
+
 static enum progress step_route(struct request *r)
 {
     const struct route_conf *route;
     route_find(r->view->snap->router, r->host, r->head.method, r->path, &r->head, &r->hit);
     route = r->hit.route;
     if (!route) {
-        request_fail(r, r->hit.other_method ? REASON_method_not_allowed : REASON_no_route, BY_US, NULL);
+        if (r->hit.other_method)
+            refuse_method(r);
+        else
+            request_fail(r, REASON_no_route, BY_US, NULL);
         return PARKED;
     }
     r->deadline = time_after(r->arrived, route->total_timeout);

@@ -180,6 +180,7 @@ TEST(rewrites_and_answers_of_the_routes)
     EXPECT_GOT(c, "HTTP/1.1 201 Created\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-a: b\r\nContent-Length: 4\r\n\r\npong");
     sim_say(c, "HEAD /ping HTTP/1.1\r\nHost: h\r\n\r\n");
     EXPECT_HAS(c, "HTTP/1.1 405 Method Not Allowed\r\n");
+    EXPECT_HAS(c, "\r\nAllow: GET\r\n");
     sim_clear(c);
     sim_say(c, "POST /ping HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
     EXPECT_HAS(c, "HTTP/1.1 405 Method Not Allowed\r\n");
