@@ -9,8 +9,8 @@
  * It fills a table of KEYS with as many keys in debt, one call at a time, and then decides for random ones. What the
  * kernel interrupted takes long by the wall clock and not by the thread's own time: both are shown.
  *
- * It reads the clock itself, for it measures; the table is told a time of its own, a month after its rule began, so that the
- * arithmetic is not that of a fresh start.
+ * It reads the clock itself, for it measures; the table is told a time of its own, a month after its rule began, so
+ * that the arithmetic is not that of a fresh start.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -73,8 +73,8 @@ static int by_size(const void *a, const void *b)
 static void print_times(const char *name, uint64_t *v, uint64_t n)
 {
     qsort(v, n, sizeof(*v), by_size);
-    printf("  %-10s median %6" PRIu64 "  p99 %6" PRIu64 "  p99.99 %6" PRIu64 "  longest %7" PRIu64 " ns\n", name, v[n / 2],
-           v[n - 1 - n / 100], v[n - 1 - n / 10000], v[n - 1]);
+    printf("  %-10s median %6" PRIu64 "  p99 %6" PRIu64 "  p99.99 %6" PRIu64 "  longest %7" PRIu64 " ns\n", name,
+           v[n / 2], v[n - 1 - n / 100], v[n - 1 - n / 10000], v[n - 1]);
 }
 
 /* Both clocks are read for each call; what reading them takes is in the figures. */
@@ -98,8 +98,9 @@ static void add_keys(struct limit_store *store, uint64_t keys)
     print_times("wall clock", wall, keys);
     print_times("own time", own, keys);
     const double live = (double)(keys - st.evicted_in_debt);
-    printf("memory a live key: %.2f bytes by count, %.2f by resident size; slots %" PRIu64 " of %" PRIu64 ", used %" PRIu64
-           ", evicted in debt %" PRIu64 "\n", (double)st.bytes / live, (double)(after - before) / live, st.slots, st.slots_max,
+    printf("memory a live key: %.2f bytes by count, %.2f by resident size\n", (double)st.bytes / live,
+           (double)(after - before) / live);
+    printf("slots %" PRIu64 " of %" PRIu64 ", used %" PRIu64 ", evicted in debt %" PRIu64 "\n", st.slots, st.slots_max,
            st.used, st.evicted_in_debt);
     mem_free(wall);
     mem_free(own);

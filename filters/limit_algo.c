@@ -7,15 +7,16 @@
  *   - limit_take() that fails says the exact wait: it fails one nanosecond earlier and passes then;
  *   - a rule changed back and forth changes no cell and mints no token.
  *
- * Why a refund is what it is. Had the charge been smaller by g, the cell would now be lower by g, as long as that lower
- * cell never fell behind the clock, for there a cell is dragged along and the difference melts. The charge began at
- * from.cell and the smaller one would end at from.cell + cost - g: so g may be as much as keeps this end at or ahead of
- * the clock. This counts on from.cell being where the cell would have stood with all smaller charges in it; what was
- * given back to earlier charges since moved that down, hence the caller's duty to lower it. from.clock is its floor,
- * whatever was given back: no cell counts for less than the clock.
+ * Why a refund is what it is. Had the charge been smaller by g, the cell would now be lower by g, as long as that
+ * lower cell never fell behind the clock, for there a cell is dragged along and the difference melts. The charge
+ * began at from.cell and the smaller one would end at from.cell + cost - g: so g may be as much as keeps this end at
+ * or ahead of the clock. This counts on from.cell being where the cell would have stood with all smaller charges in
+ * it; what was given back to earlier charges since moved that down, hence the caller's duty to lower it. from.clock
+ * is its floor, whatever was given back: no cell counts for less than the clock.
  *
- * All sums saturate; nothing here divides by anything but a period or a token count, which the loader keeps > 0. A product
- * of 128 bits costs a division several times as long as one of 64, so it is made only where 64 bits do not hold it.
+ * All sums saturate; nothing here divides by anything but a period or a token count, which the loader keeps > 0. A
+ * product of 128 bits costs a division several times as long as one of 64, so it is made only where 64 bits do not
+ * hold it.
  */
 #include "filters/limit_algo.h"
 

@@ -2,38 +2,39 @@
 /*
  * The keyed table of token buckets; limit_store.h says what it promises.
  *
- * Shape. Shards, each a table of 2^bits buckets of 8 slots of (tag, cell); the tag is the key, never 0. A key is of one shard,
- * by the upper bits of its hash, and may stand in either of two buckets, by the lower bits; a new one takes the emptier.
- * Address space for the bound is reserved once and the kernel gives memory as it is touched. A shard grows in place:
- * bucket j splits into j and j + 2^bits, so nothing is allocated, nothing is freed while the table lives, and a reader with
- * an old `bits` looks at slots that are still slots. What all shards add with one more bit stands side by side: a
- * small table is small in pages too.
+ * Shape. Shards, each a table of 2^bits buckets of 8 slots of (tag, cell); the tag is the key, never 0. A key is of
+ * one shard, by the upper bits of its hash, and may stand in either of two buckets, by the lower bits; a new one
+ * takes the emptier. Address space for the bound is reserved once and the kernel gives memory as it is touched. A
+ * shard grows in place: bucket j splits into j and j + 2^bits, so nothing is allocated, nothing is freed while the
+ * table lives, and a reader with an old `bits` looks at slots that are still slots. What all shards add with one more
+ * bit stands side by side: a small table is small in pages too.
  *
  * Invariants:
- *   - A slot changes by a 16-byte compare and exchange of tag and cell together: a charge never lands on a slot that was
- *     given to another key meanwhile, or moved.
+ *   - A slot changes by a 16-byte compare and exchange of tag and cell together: a charge never lands on a slot that
+ *     was given to another key meanwhile, or moved.
  *   - Tags change under the shard's lock only. So a key has one slot, and who finds none looks again under the lock:
  *     a key that is just being moved is in no slot for a moment.
- *   - A slot whose cell is at or behind the clock is as good as empty, and is reused before the shard grows. `forgot` is the
- *     latest cell that went that way; an unknown key is taken to stand there, so that a worker whose clock is behind
- *     the one that forgot a key mints nothing.
+ *   - A slot whose cell is at or behind the clock is as good as empty, and is reused before the shard grows. `forgot`
+ *     is the latest cell that went that way; an unknown key is taken to stand there, so that a worker whose clock is
+ *     behind the one that forgot a key mints nothing.
  *   - When both buckets are full of debtors and the shard may not grow, one of them moves to its other bucket; when
  *     that cannot be either, the one closest to full goes, and is counted.
  *   - A refusal and a peek write nothing.
  *
- * Giving back needs the sum of what the key was given back since its charge (limit_algo.h). A shard keeps a few such sums,
- * each for a share of its keys, which errs to the safe side; a mark holds the cell plus the sum of its time. The sum is
- * read before the cell by a charge, and added to after the cell was lowered, under the lock: a charge sees at most the
- * sum that belongs to its cell. Whether anybody was ever told to wait is one word of the table: before that no
- * refund needs to care.
+ * Giving back needs the sum of what the key was given back since its charge (limit_algo.h). A shard keeps a few such
+ * sums, each for a share of its keys, which errs to the safe side; a mark holds the cell plus the sum of its time.
+ * The sum is read before the cell by a charge, and added to after the cell was lowered, under the lock: a charge sees
+ * at most the sum that belongs to its cell. Whether anybody was ever told to wait is one word of the table: before
+ * that no refund needs to care.
  *
- * Reading tag, cell and tag again is not one read: a slot that was given to another key and back between them would yield
- * the other's cell. That takes two turns of the lock in a nanosecond, and costs one wrong refusal; no charge.
+ * Reading tag, cell and tag again is not one read: a slot that was given to another key and back between them would
+ * yield the other's cell. That takes two turns of the lock in a nanosecond, and costs one wrong refusal; no charge.
  *
- * The rule is kept twice: `turn` says which copy is the rule, the other one is written first, then `turn` goes on. A reader
- * looks at `turn` again after reading and starts over if it moved, and so never decides by half a rule; a writer that is
- * stopped in the middle holds up nobody, for it is not the copy being read that it writes. All words are atomics, with
- * acquire and release on each: a reader that saw one word of a newer rule also sees that `turn` had moved.
+ * The rule is kept twice: `turn` says which copy is the rule, the other one is written first, then `turn` goes on. A
+ * reader looks at `turn` again after reading and starts over if it moved, and so never decides by half a rule; a
+ * writer that is stopped in the middle holds up nobody, for it is not the copy being read that it writes. All words
+ * are atomics, with acquire and release on each: a reader that saw one word of a newer rule also sees that `turn` had
+ * moved.
  *
  * What it does not do: shrink. Memory once touched is kept for the next burst of keys.
  */
@@ -112,7 +113,7 @@ static uint64_t add_sat(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UI
 static uint64_t sub_floor(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-/* --- the rule ---------------------------------------------------------------------------------------------------------- */
+/* --- the rule ---------------------------------------------------------------------------------------------------- */
 
 static void copy_load(const _Atomic uint64_t *copy, struct limit_rule *r)
 {
@@ -148,7 +149,7 @@ void limit_store_set_rule(struct limit_store *st, const struct limit_rule *r)
     atomic_store_explicit(&st->turn, turn, memory_order_release);
 }
 
-/* --- slots ------------------------------------------------------------------------------------------------------------- */
+/* --- slots ------------------------------------------------------------------------------------------------------- */
 
 static unsigned __int128 both_of(struct pair p)
 {
@@ -171,7 +172,7 @@ static bool slot_swap(union slot *s, struct pair was, struct pair is)
     return __sync_bool_compare_and_swap(&s->both, both_of(was), both_of(is));
 }
 
-/* --- where a key may be ------------------------------------------------------------------------------------------------ */
+/* --- where a key may be ------------------------------------------------------------------------------------------ */
 
 /* Bucket 0 of all shards, then bucket 1 of all, 2 and 3 of all, 4 to 7 of all: what each adds with one more bit. */
 static struct bucket *bucket_at(const struct limit_store *st, uint64_t shard, uint64_t j)
@@ -182,7 +183,7 @@ static struct bucket *bucket_at(const struct limit_store *st, uint64_t shard, ui
     return &st->buckets[((st->n_shards + shard) << level) + (j - ((uint64_t)1 << level))];
 }
 
-/* The two are never the same, once there are two. They lie in one page, for a large table misses the TLB at each key. */
+/* The two are never the same, once there are two. They lie in one page: a large table misses the TLB at each page. */
 static uint64_t first_of(uint64_t tag, unsigned bits) { return tag & (((uint64_t)1 << bits) - 1); }
 static uint64_t second_of(uint64_t tag, unsigned bits)
 {
@@ -235,7 +236,7 @@ static void home_lock(const struct limit_store *st, struct home *h)
 
 static void home_unlock(struct home *h) { check(pthread_mutex_unlock(&h->shard->lock) == 0); }
 
-/* --- under the lock: room for a key ------------------------------------------------------------------------------------ */
+/* --- under the lock: room for a key ------------------------------------------------------------------------------ */
 
 static void count(_Atomic uint32_t *n, uint32_t add)
 {
@@ -380,7 +381,7 @@ static void home_insert(const struct limit_store *st, struct home *h, uint64_t c
     count(&h->shard->used, 1);
 }
 
-/* --- deciding ---------------------------------------------------------------------------------------------------------- */
+/* --- deciding ---------------------------------------------------------------------------------------------------- */
 
 /* What is asked. */
 struct ask {
@@ -415,7 +416,8 @@ static bool home_ask(struct limit_store *st, const struct home *h, const struct 
     }
 }
 
-struct limit_result limit_store_take(struct limit_store *st, uint64_t key, uint64_t cost, uint64_t max_wait, uint64_t now)
+struct limit_result limit_store_take(struct limit_store *st, uint64_t key, uint64_t cost, uint64_t max_wait,
+                                     uint64_t now)
 {
     struct ask a = {.cost = cost, .max_wait = max_wait, .now = now};
     struct home h = home_of(st, key);
@@ -452,7 +454,7 @@ struct limit_result limit_store_peek(const struct limit_store *st, uint64_t key,
     return limit_peek(seen.cell, &rule, cost, now);
 }
 
-/* --- giving back and charging more ------------------------------------------------------------------------------------- */
+/* --- giving back and charging more ------------------------------------------------------------------------------- */
 
 static bool home_charge(const struct home *h, const struct limit_rule *rule, uint64_t more, uint64_t now)
 {
@@ -485,8 +487,8 @@ static void charge_more(struct limit_store *st, uint64_t key, uint64_t more, uin
     home_unlock(&h);
 }
 
-void limit_store_settle(struct limit_store *st, uint64_t key, uint64_t estimated, uint64_t actual, struct limit_mark from,
-                        uint64_t now)
+void limit_store_settle(struct limit_store *st, uint64_t key, uint64_t estimated, uint64_t actual,
+                        struct limit_mark from, uint64_t now)
 {
     if (actual > estimated)
         charge_more(st, key, actual - estimated, now);
@@ -522,7 +524,7 @@ void limit_store_refund(struct limit_store *st, uint64_t key, uint64_t cost, str
     limit_store_settle(st, key, cost, 0, from, now);
 }
 
-/* --- the table --------------------------------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 static void shape(struct limit_store *st)
 {

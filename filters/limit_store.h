@@ -7,15 +7,15 @@
 #include "filters/limit_algo.h"
 
 /*
- * The cells of many keys under one rule, shared by all workers: a table that holds a bounded number of keys in a bounded
- * memory, and forgets a key only when its bucket is full again, which is the same as never having seen it. When it must
- * forget one that is in debt, it counts it.
+ * The cells of many keys under one rule, shared by all workers: a table that holds a bounded number of keys in a
+ * bounded memory, and forgets a key only when its bucket is full again, which is the same as never having seen it.
+ * When it must forget one that is in debt, it counts it.
  *
- * A key is its hash: 64 bits of a keyed hash (lib/hash.h), so that nobody can aim at another's cell. Memory: 16 bytes a slot,
- * 4/3 of a slot for each of max_keys, taken as keys come (in steps of two) and then kept.
+ * A key is its hash: 64 bits of a keyed hash (lib/hash.h), so that nobody can aim at another's cell. Memory: 16 bytes
+ * a slot, 4/3 of a slot for each of max_keys, taken as keys come (in steps of two) and then kept.
  *
- * Deciding is lock-free for a key that has a cell. A new key, growth and giving back take a lock over a small part of the
- * table. All times are monotonic ns, all amounts LIMIT_UNITs.
+ * Deciding is lock-free for a key that has a cell. A new key, growth and giving back take a lock over a small part of
+ * the table. All times are monotonic ns, all amounts LIMIT_UNITs.
  */
 struct limit_store;
 
@@ -24,22 +24,23 @@ struct limit_store *limit_store_new(uint64_t max_keys, const struct limit_rule *
 void limit_store_free(struct limit_store *);                 /* NULL is legal; nobody uses it any more */
 uint64_t limit_store_max_keys(const struct limit_store *);
 
-/* The rule in force, and another from now on (limit_rule_change() makes it from the old one). A decision made by the rule of
- * a moment ago counts as made before the change. Read: any thread. Set: control thread. */
+/* The rule in force, and another from now on (limit_rule_change() makes it from the old one). A decision made by the
+ * rule of a moment ago counts as made before the change. Read: any thread. Set: control thread. */
 void limit_store_rule(const struct limit_store *, struct limit_rule *);
 void limit_store_set_rule(struct limit_store *, const struct limit_rule *);
 
 /* Any thread, all of these.
  * May `cost` pass now, or within max_wait ns? Charges the key if so: exactly one of two workers gets the last token. */
-struct limit_result limit_store_take(struct limit_store *, uint64_t key, uint64_t cost, uint64_t max_wait, uint64_t now);
+struct limit_result limit_store_take(struct limit_store *, uint64_t key, uint64_t cost, uint64_t max_wait,
+                                     uint64_t now);
 /* The same answer for max_wait 0, charging nothing, making no cell. */
 struct limit_result limit_store_peek(const struct limit_store *, uint64_t key, uint64_t cost, uint64_t now);
-/* Takes back a charge for what did not happen (limit_refund()); `from` is of the result that charged it. At the time of the
- * charge all of it comes back; later less, or nothing: what the clock may have repaid since, and all of it while somebody
- * may be waiting for the time he was told. A key that was forgotten gets nothing: it owes nothing. */
+/* Takes back a charge for what did not happen (limit_refund()); `from` is of the result that charged it. At the time
+ * of the charge all of it comes back; later less, or nothing: what the clock may have repaid since, and all of it
+ * while somebody may be waiting for the time he was told. A key that was forgotten gets nothing: it owes nothing. */
 void limit_store_refund(struct limit_store *, uint64_t key, uint64_t cost, struct limit_mark from, uint64_t now);
-/* Replaces a charged estimate by what it really cost (limit_settle()): too much comes back as a refund would, too little is
- * charged in any case, also to a key that was forgotten. */
+/* Replaces a charged estimate by what it really cost (limit_settle()): too much comes back as a refund would, too
+ * little is charged in any case, also to a key that was forgotten. */
 void limit_store_settle(struct limit_store *, uint64_t key, uint64_t estimated, uint64_t actual, struct limit_mark from,
                         uint64_t now);
 

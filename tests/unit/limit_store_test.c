@@ -272,7 +272,8 @@ TEST(a_table_grows_with_its_keys_and_keeps_what_they_owe)
 /* As many keys in debt as the table is for, for tables of all sizes. */
 TEST(a_table_holds_as_many_keys_as_it_says)
 {
-    static const uint64_t sizes[] = {1, 2, 5, 6, 7, 8, 12, 13, 50, 100, 383, 384, 385, 390, 700, 1000, 3072, 5000, 25000, 100000};
+    static const uint64_t sizes[] = {1, 2, 5, 6, 7, 8, 12, 13, 50, 100, 383, 384, 385, 390, 700, 1000, 3072, 5000,
+                                     25000, 100000};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct limit_store *st = store_of(sizes[i], 1, 3600 * SEC, 50);
         test_row("%" PRIu64 " keys", sizes[i]);
@@ -424,7 +425,8 @@ TEST(threads_admit_exactly_the_burst)
     struct limit_store *st = store_of(KEYS + FILLERS, 1, 3600 * SEC, BURST);
     struct crowd all[THREADS];
 
-    crowd_run(all, THREADS, (struct crowd){.store = st, .keys = KEYS, .rounds = ROUNDS, .admitted = admitted}, take_few);
+    crowd_run(all, THREADS, (struct crowd){.store = st, .keys = KEYS, .rounds = ROUNDS, .admitted = admitted},
+              take_few);
     for (int i = 0; i < KEYS; i++)
         EXPECT_EQ(admitted[i], BURST);
     EXPECT_EQ(stats_of(st).used, KEYS + FILLERS);
@@ -460,8 +462,8 @@ TEST(threads_make_one_cell_of_a_key)
     limit_store_free(st);
 }
 
-/* Time goes on, each thread's clock is behind by up to a millisecond, half of the charges are taken back sooner or later, and
- * fillers come and go. */
+/* Time goes on, each thread's clock is behind by up to a millisecond, half of the charges are taken back, and fillers
+ * come and go. */
 static void *take_and_give_back(void *arg)
 {
     struct crowd *c = arg;
