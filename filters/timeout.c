@@ -167,7 +167,7 @@ static enum verdict timeout_on_request(struct call *call)
     const struct timeout_options *o = call->options;
     struct timeout_state *state = call->state;
     struct request_times *times = request_times(call->req);
-    uint64_t limit = caller_limit(call);
+    uint64_t asked = caller_limit(call), limit = asked;
 
     if (o->total > 0 && o->total < limit)
         limit = o->total;
@@ -179,6 +179,8 @@ static enum verdict timeout_on_request(struct call *call)
     set(&times->first_byte, o->first_byte);
     set(&times->idle, o->idle);
     set(&times->client_body, o->client_body);
+    if (asked != TIME_NEVER)
+        request_set_caller_deadline(call->req, time_after(request_arrived(call->req), asked));
     if (state->deadline != TIME_NEVER)
         request_set_deadline(call->req, state->deadline, o->total > 0);
     request_tell_left(call->req, CALLER_FIELD);

@@ -18,8 +18,9 @@
 #include "upstream.h"
 #include "view.h"
 
-/* Interim answers beyond MAX are dropped; at FLOOD the endpoint has lost its mind. */
-enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8, INTERIM_FLOOD = UINT8_MAX };
+/* Interim answers beyond MAX are dropped; at FLOOD the endpoint has lost its mind. So has at ATTEMPTS_MAX a filter: connects
+ * may fail at once, and no time pass in which a deadline could come. */
+enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8, INTERIM_FLOOD = UINT8_MAX, ATTEMPTS_MAX = 64 };
 
 void leg_enter(struct request *r, const struct upstream_conf *conf)
 {
@@ -251,7 +252,12 @@ static void answer_forget(struct request *r)
 }
 
 /* Whose doing a failure is. */
-static enum ended_by blame(enum reason reason) { return reason_status(reason) == 504 ? BY_DEADLINE : BY_UPSTREAM; }
+static enum ended_by blame(const struct request *r, enum reason reason)
+{
+    if (reason == REASON_total_timeout)
+        return request_deadline_of(r);
+    return reason_status(reason) == 504 ? BY_DEADLINE : BY_UPSTREAM;
+}
 
 /* A pooled connection was closed before it saw the request, or so it looks: the same again on a new one. */
 static bool attempt_replay(struct request *r, enum reason reason)
@@ -274,7 +280,7 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
     a->fault = fault;
     if (r->responding || r->step == STEP_TUNNEL) {
         a->out.reason = reason;
-        request_fail(r, reason, blame(reason), fault);
+        request_fail(r, reason, blame(r, reason), fault);
         return;
     }
     if (attempt_replay(r, reason))
@@ -282,7 +288,7 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
     body_pause(r);                   /* there is no place for it: a filter may wait now */
     give_up_back(r, false);
     if (r->step == STEP_RECV) {      /* on_response has the head: too late to judge it again */
-        request_fail(r, reason, blame(reason), fault);
+        request_fail(r, reason, blame(r, reason), fault);
         return;
     }
     if (reason == REASON_connect_failed && connect_next_address(r))
@@ -301,7 +307,7 @@ static bool attempt_again(struct request *r, uint64_t when)
     if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline || !chain_may_attempt(r))
         return false;
     body_pause(r);
-    attempt_finish(r, r->resp ? BY_US : blame(r->att.out.reason), r->att.out.reason);
+    attempt_finish(r, r->resp ? BY_US : blame(r, r->att.out.reason), r->att.out.reason);
     answer_forget(r);
     request_set_step(r, STEP_ATTEMPT);
     if (when > now) {
@@ -355,7 +361,7 @@ static bool attempt_failover(struct request *r, struct str name)
 {
     const struct snapshot *snap = r->view->snap;
     enum reason reason = r->att.out.reason;
-    enum ended_by by = r->resp ? BY_US : blame(reason);
+    enum ended_by by = r->resp ? BY_US : blame(r, reason);
     if (!name.at)
         return leg_fall_back(r, reason, by);
     for (size_t i = 0; i < snap->n_upstreams && leg_repeatable(r); i++) {
@@ -371,7 +377,7 @@ static bool attempt_failover(struct request *r, struct str name)
 static void attempt_accept(struct request *r)
 {
     if (!r->resp) {
-        request_fail(r, r->att.out.reason, blame(r->att.out.reason), r->att.fault);
+        request_fail(r, r->att.out.reason, blame(r, r->att.out.reason), r->att.fault);
         return;
     }
     r->resp_held = false;
@@ -403,7 +409,8 @@ void attempt_judge(struct request *r)
         return;
     case CHAIN_RETRY:
     case CHAIN_FAILOVER:
-        if (next == CHAIN_RETRY ? attempt_again(r, call.not_before) : attempt_failover(r, call.failover))
+        if (r->n_attempts < ATTEMPTS_MAX
+            && (next == CHAIN_RETRY ? attempt_again(r, call.not_before) : attempt_failover(r, call.failover)))
             return;
         chain_cursor_next(r);        /* it cannot be: the others are asked about what there is */
         attempt_judge(r);

@@ -41,7 +41,7 @@ static void kept_clear(struct request *r)
     buf_clear(&r->kept, &r->worker->buf_blocks);
 }
 
-static void forget_kept(struct request *r)
+void body_forget(struct request *r)
 {
     r->kept_all = false;
     if (r->kept.len > 0)
@@ -67,7 +67,7 @@ static void keep(struct request *r, const struct slice *s)
     if (!r->kept_all)
         return;
     if (r->responding || (r->kept.len + s->len > r->keep_max && r->att.connected) || !room_to_keep(r, s->len)) {
-        forget_kept(r);
+        body_forget(r);
         return;
     }
     buf_append(&r->kept, &r->worker->buf_blocks, s->at, s->len);
@@ -123,7 +123,7 @@ static void replay_kept(struct request *r)
         r->att.up->ops->data(r->att.up, str_of(v.iov_base, v.iov_len));
     r->att.out.bytes_out += r->kept.len;
     if (r->kept.len > r->keep_max)           /* held for want of an endpoint, not to be kept */
-        forget_kept(r);
+        body_forget(r);
 }
 
 void body_begin(struct request *r)

@@ -93,6 +93,7 @@ struct request {
     enum step step;
     struct cursor cursor;
     uint64_t deadline;                       /* ns; TIME_NEVER: none. Whatever is awaited is awaited no longer */
+    uint64_t deadline_caller;                /* what the caller asked for; TIME_NEVER: nothing */
     uint64_t deadline_asked;                 /* what filters asked for; TIME_NEVER: nothing. Never before `deadline` */
     bool deadline_absolute;                  /* it also holds once the answer's head went down */
     struct str left_field;                   /* tells an endpoint how long there still is; {NULL, 0}: none */
@@ -190,6 +191,11 @@ void request_resume(struct request *, enum why);
 void request_forward(struct request *);                      /* r->forward, after the filters' edits */
 void request_continue(struct request *);                     /* says 100 to a client that waits for it */
 void request_log(struct request *);
+/* Whose deadline it is that strikes. */
+static inline enum ended_by request_deadline_of(const struct request *r)
+{
+    return r->deadline_caller <= r->deadline ? BY_CLIENT : BY_DEADLINE;
+}
 void reply_of_conf(struct request *, const struct respond_conf *, enum reason);      /* r->reply, as the configuration says */
 
 /* respond.c: the answer on its way down */
@@ -219,6 +225,7 @@ void body_resume(struct request *);
 void body_begin(struct request *);                           /* an attempt is connected: what is kept goes up, then the rest */
 void body_to_up(struct request *, struct slice);             /* the sink behind the hooks */
 bool body_repeatable(const struct request *);
+void body_forget(struct request *);                          /* there will be no other attempt: what is kept goes */
 void body_fini(struct request *);
 struct str body_flatten(struct request *, const struct buf *, const struct buf *behind);   /* behind: may be NULL */
 

@@ -42,7 +42,7 @@ enum verdict {
                             the request's deadline */
     FILTER_FAIL,         /* call->reason says why; reasons.def has the answer */
     /* In on_head only, while nothing is committed to the client. NEXT when it cannot be: the deadline is too near, the body
-     * was not kept whole (keep_body), a filter of the leg holds of it, there is no such upstream. */
+     * was not kept whole (keep_body), a filter of the leg holds of it, there is no such upstream, there were 64 attempts. */
     FILTER_RETRY,        /* another attempt of this leg, not before call->not_before */
     FILTER_FAILOVER,     /* end this leg, enter the upstream named call->failover, or what the route's fallback says */
     /* In on_head, on_response and body hooks: */

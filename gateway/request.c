@@ -42,7 +42,7 @@ static void wait_over(struct timer *t, uint64_t now)
     if (r->step == STEP_REPLY && now >= r->deadline)
         respond_skip(r);
     else if (now >= r->deadline)
-        request_fail(r, REASON_total_timeout, BY_DEADLINE, NULL);
+        request_fail(r, REASON_total_timeout, request_deadline_of(r), NULL);
     else if (r->cursor.waiting || r->resp_held)
         request_resume(r, WHY_TIMER);
     else
@@ -202,7 +202,7 @@ static enum progress step_pick(struct request *r)
     if (worker_now(r->worker) < r->deadline)
         attempt_pick(r);
     else                             /* a filter let it go on too late, or set a deadline that had passed */
-        request_fail(r, REASON_total_timeout, BY_DEADLINE, NULL);
+        request_fail(r, REASON_total_timeout, request_deadline_of(r), NULL);
     return PARKED;
 }
 
@@ -258,7 +258,7 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
     r->peer_text = peer_text;
     r->connection = connection;
     r->arrived = worker_now(w);
-    r->deadline = r->deadline_asked = TIME_NEVER;
+    r->deadline = r->deadline_asked = r->deadline_caller = TIME_NEVER;
     timer_init(&r->wait, wait_over);
     for (int i = 0; i < SCOPE_COUNT; i++)
         list_init(&r->leases[i]);

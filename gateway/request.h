@@ -28,11 +28,15 @@ const struct ip *request_peer(const struct request *);       /* who holds the co
 struct str request_id(const struct request *);               /* {NULL, 0} until a filter set it */
 void request_set_id(struct request *, struct str id);        /* copied */
 uint64_t request_arrived(const struct request *);            /* monotonic ns of the head's arrival */
+uint64_t request_wall(const struct request *);               /* ns since 1970, now: for dates in messages, not to decide by */
 uint64_t request_deadline(const struct request *);           /* monotonic ns; TIME_NEVER: none */
 /* Brings the deadline forward, never back: of all that are set the first one counts. Before wait_until(), if both are called.
  * `absolute`: it holds for the answer's body as well, not only until its head, and from the first such one on the route's own
  * `timeout` holds no longer, even if it would have been sooner. */
 void request_set_deadline(struct request *, uint64_t at, bool absolute);
+/* The same, not absolute, because the caller asked for it: if it strikes, outcomes say BY_CLIENT, for it is no failure of
+ * anybody's that he would not wait. */
+void request_set_caller_deadline(struct request *, uint64_t at);
 /* Tells each endpoint in a field of that name how many ms there are until the deadline when it gets the request: rounded
  * down, at least 1; without a deadline there is no such field. What the caller sent under the name goes no further. The name
  * must live as long as the request. */
@@ -52,7 +56,11 @@ struct request_times *request_times(struct request *);
 
 /* May it be sent once more although an endpoint may have acted on it: an idempotent method, or an Idempotency-Key? */
 bool request_safe_to_repeat(const struct request *);
+/* Can its body be sent again: is all of it that went up still there? */
+bool request_body_kept(const struct request *);
 unsigned request_attempts(const struct request *);           /* begun so far */
+/* Has the upstream that is entered an endpoint in use that the attempts of this leg have not tried? */
+bool request_endpoint_left(const struct request *);
 /* The endpoint's URL as configured, of the upstream that is entered; {NULL, 0} for SIZE_MAX. */
 struct str request_endpoint(const struct request *, size_t endpoint);
 /* Says why something was not done for the request, such as a retry; the log line shows the last one. */

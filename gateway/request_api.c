@@ -18,6 +18,7 @@ struct str request_id(const struct request *r) { return r->id; }
 const struct ip *request_client(const struct request *r) { return &r->client; }
 const struct ip *request_peer(const struct request *r) { return &r->peer; }
 uint64_t request_arrived(const struct request *r) { return r->arrived; }
+uint64_t request_wall(const struct request *r) { return clock_wall(r->worker->clock); }
 uint64_t request_deadline(const struct request *r) { return r->deadline; }
 struct str request_endpoint(const struct request *r, size_t endpoint)
 {
@@ -42,9 +43,23 @@ void request_set_deadline(struct request *r, uint64_t at, bool absolute)
         timer_set(&r->worker->timers, &r->wait, r->deadline);
 }
 
+void request_set_caller_deadline(struct request *r, uint64_t at)
+{
+    if (at < r->deadline_caller)
+        r->deadline_caller = at;
+    request_set_deadline(r, at, false);
+}
+
 void request_tell_left(struct request *r, struct str field) { r->left_field = field; }
 
 unsigned request_attempts(const struct request *r) { return r->n_attempts; }
+bool request_body_kept(const struct request *r) { return body_repeatable(r); }
+bool request_endpoint_left(const struct request *r)
+{
+    check(r->leg.active);
+    return upstream_untried(r->leg.upstream, r->leg.tried);
+}
+
 bool request_committed(const struct request *r) { return r->committed; }
 struct arena *request_arena(struct request *r) { return &r->arena; }
 struct http_head *request_head(struct request *r) { return &r->head; }

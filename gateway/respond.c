@@ -143,6 +143,7 @@ static void send_head(struct request *r)
     struct body_frame frame = r->resp_body;
     r->resp_held = false;
     r->responding = r->committed = true;
+    body_forget(r);
     r->status = r->resp->status;
     r->first_byte = worker_now(r->worker);
     timer_clear(&r->wait);

@@ -64,13 +64,26 @@ void endpoint_set_addresses(struct endpoint *e, const struct address *v, size_t 
     e->next_address = 0;
 }
 
+static bool usable(const struct upstream *u, size_t i, uint64_t tried)
+{
+    return u->endpoints[i].n_addresses > 0 && !(i < 64 && (tried >> i & 1));
+}
+
+bool upstream_untried(const struct upstream *u, uint64_t tried)
+{
+    for (size_t i = 0; i < u->conf->n; i++)
+        if (usable(u, i, tried))
+            return true;
+    return false;
+}
+
 size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum reason *why)
 {
     bool resolved = false;
     for (size_t i = 0; i < u->conf->n; i++) {
         const struct endpoint *e = &u->endpoints[i];
         resolved |= e->n_addresses > 0;
-        u->nodes[i].usable = e->n_addresses > 0 && !(i < 64 && (tried >> i & 1));
+        u->nodes[i].usable = usable(u, i, tried);
         u->nodes[i].in_flight = e->in_flight;
     }
     size_t at = balance_pick(u->conf->balance, &u->balance, u->nodes, u->conf->n, hash, &u->worker->rng);

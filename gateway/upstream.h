@@ -47,6 +47,9 @@ void upstream_fini(struct upstream *);       /* closes idle connections; no atte
  * *why says unresolved or no_endpoint. */
 size_t upstream_pick(struct upstream *, uint64_t tried, uint64_t hash, enum reason *why);
 
+/* Is there one that upstream_pick() could give, `tried` as there? */
+bool upstream_untried(const struct upstream *, uint64_t tried);
+
 /* A connection for the attempt: from the pool unless `fresh`, else a new one, which reports attempt_connected() or
  * attempt_fail() later. NULL: it could not even be begun (errno). A pooled one is connected; *reused says so. */
 struct up *endpoint_connect(struct endpoint *, struct attempt *, bool fresh, bool *reused);

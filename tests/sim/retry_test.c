@@ -121,6 +121,26 @@ TEST(the_deadline_ends_all_attempts)
     PLAY_END(s);
 }
 
+/* ... or, where no time passes, by their number. */
+TEST(attempts_without_an_end)
+{
+    static const struct { enum verdict verdict; const char *failover[2]; } rows[] = {
+        {FILTER_RETRY, {NULL, NULL}}, {FILTER_FAILOVER, {"other", "api"}},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        PLAY(ACT("y", "head", rows[i].verdict, .failover = rows[i].failover[0], .always = true),
+             ACT("z", "head", rows[i].verdict, .failover = rows[i].failover[1], .always = true));
+        struct sim *s = start(PLAIN);
+        struct sim_conn *c = sim_client(s);
+        s->connect = SIM_REFUSE_NOW;
+        sim_say(c, GET);
+        EXPECT_HAS(c, "HTTP/1.1 502 Bad Gateway\r\n");
+        EXPECT_EQ(sim_metric(s, METRIC_attempts_total), 64);
+        PLAY_END(s);
+    }
+}
+
 TEST(the_client_goes_between_two_attempts)
 {
     PLAY(ACT("y", "head", FILTER_RETRY, .not_before = 2 * SEC));

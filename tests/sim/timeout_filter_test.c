@@ -856,3 +856,31 @@ TEST(what_it_counts)
         SIM_END(s);
     }
 }
+
+/* That a caller would not wait longer is no failure of the upstream's: a breaker must not count it. */
+TEST(whose_deadline_it_was)
+{
+    static const struct { const char *options, *asks, *by; } rows[] = {
+        {"total: 3s", "", "t.attempt_end: by deadline, total_timeout"},
+        {"total: 3s", "X-Request-Timeout: 2s\r\n", "t.attempt_end: by client, total_timeout"},
+        {"total: 3s", "X-Request-Timeout: 4s\r\n", "t.attempt_end: by deadline, total_timeout"},
+        {"first_byte: 9s", "X-Request-Timeout: 2s\r\n", "t.attempt_end: by client, total_timeout"},
+        {"first_byte: 1s", "X-Request-Timeout: 2s\r\n", "t.attempt_end: by deadline, first_byte_timeout"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char yaml[1500], request[200];
+        test_row("%zu", i);
+        snprintf(yaml, sizeof yaml, "%s{timeout: {%s}}%s", SIM_HEAD
+                 "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], filters: [{actor: {id: t}}]}}\n"
+                 "routes: [{match: /, upstream: api, filters: [", rows[i].options, "]}]\n");
+        snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: h\r\n%s\r\n", rows[i].asks);
+        struct sim *s = start(yaml);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, request);
+        EXPECT(sim_next(s) != NULL);
+        sim_advance(s, 5 * SEC);
+        EXPECT_HAS(c, "HTTP/1.1 504 ");
+        EXPECT(strstr(actor_outcomes, rows[i].by) == actor_outcomes);
+        PLAY_END(s);
+    }
+}
