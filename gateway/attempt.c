@@ -335,12 +335,13 @@ static void leg_move(struct request *r, const struct upstream_conf *to, enum end
     request_run(r);
 }
 
-bool leg_fall_back(struct request *r, enum reason reason, enum ended_by by)
+bool leg_fall_back(struct request *r, enum reason reason, enum ended_by by, bool asked)
 {
     const struct route_conf *route = r->hit.route;
     if (!r->leg.active || r->fell_back || r->step == STEP_RECV || r->step >= STEP_REPLY)
         return false;                /* in STEP_RECV on_response has an answer already */
-    if (route->fallback.upstream && leg_repeatable(r)) {
+    bool safe = asked || !r->sent || request_safe_to_repeat(r);
+    if (route->fallback.upstream && safe && leg_repeatable(r)) {
         r->fell_back = true;
         leg_move(r, route->fallback.upstream, by, reason);
         return true;
@@ -363,7 +364,7 @@ static bool attempt_failover(struct request *r, struct str name)
     enum reason reason = r->att.out.reason;
     enum ended_by by = r->resp ? BY_US : blame(r, reason);
     if (!name.at)
-        return leg_fall_back(r, reason, by);
+        return leg_fall_back(r, reason, by, true);
     for (size_t i = 0; i < snap->n_upstreams && leg_repeatable(r); i++) {
         if (!str_eq(snap->upstreams[i].name, name))
             continue;

@@ -14,7 +14,7 @@
 #include "lib/log.h"
 #include "stream.h"
 
-/* Bytes of bodies kept of all requests of all workers, at the most (POLICY.md, retry). */
+/* Memory of bodies kept of all requests of all workers, at the most (POLICY.md, retry). */
 #define KEPT_MAX (64u << 20)
 
 void body_pause(struct request *r)
@@ -33,11 +33,14 @@ void body_resume(struct request *r)
     r->down->ops->resume(r->down);
 }
 
+/* Bodies are kept in whole blocks. */
+static size_t memory_of(size_t len) { return (len + BUF_BLOCK - 1) / BUF_BLOCK * BUF_BLOCK; }
+
 static void kept_clear(struct request *r)
 {
     if (r->kept.len == 0)
         return;
-    atomic_fetch_sub_explicit(r->worker->kept_bytes, r->kept.len, memory_order_relaxed);
+    atomic_fetch_sub_explicit(r->worker->kept_bytes, memory_of(r->kept.len), memory_order_relaxed);
     buf_clear(&r->kept, &r->worker->buf_blocks);
 }
 
@@ -53,9 +56,12 @@ void body_forget(struct request *r)
 static bool room_to_keep(struct request *r, size_t len)
 {
     static struct log_limit limit;
-    if (atomic_fetch_add_explicit(r->worker->kept_bytes, len, memory_order_relaxed) + len <= KEPT_MAX || !r->att.connected)
+    size_t more = memory_of(r->kept.len + len) - memory_of(r->kept.len);
+    if (more == 0)
         return true;
-    atomic_fetch_sub_explicit(r->worker->kept_bytes, len, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(r->worker->kept_bytes, more, memory_order_relaxed) + more <= KEPT_MAX || !r->att.connected)
+        return true;
+    atomic_fetch_sub_explicit(r->worker->kept_bytes, more, memory_order_relaxed);
     request_note(r, REASON_replay_full);
     log_limited(&limit, LOG_WARN, "retry", "%u MiB of request bodies are kept for repeating already: some cannot be repeated",
                 KEPT_MAX >> 20);

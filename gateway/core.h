@@ -216,8 +216,9 @@ void attempt_finish(struct request *, enum ended_by, enum reason);   /* on_attem
 void attempt_judge(struct request *);                        /* on_head, from the cursor on, and what follows from it */
 void leg_enter(struct request *, const struct upstream_conf *);
 void leg_end(struct request *, enum ended_by, enum reason);
-/* The leg failed for that reason: enters, or answers with, the route's fallback. False: there is none, or it is too late. */
-bool leg_fall_back(struct request *, enum reason, enum ended_by);
+/* The leg failed for that reason: enters, or answers with, the route's fallback. False: there is none, or it is too late.
+ * Unless a filter asked for it, a request that an endpoint may have acted on is not sent to another upstream. */
+bool leg_fall_back(struct request *, enum reason, enum ended_by, bool asked);
 
 /* body.c: the request's body on its way up */
 void body_pause(struct request *);

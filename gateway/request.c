@@ -94,7 +94,7 @@ static enum progress chain_result(struct request *r, enum chain next)
         body_resume(r);
         return PARKED;
     case CHAIN_REPLY:
-        if (reason_falls_back(r->reply.reason) && leg_fall_back(r, r->reply.reason, BY_US))
+        if (reason_falls_back(r->reply.reason) && leg_fall_back(r, r->reply.reason, BY_US, false))
             return PARKED;
         attempt_finish(r, BY_US, r->reply.reason);
         respond_reply(r);
@@ -320,7 +320,7 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
         return;
     if (fault)
         r->fault = fault;
-    if (reason_falls_back(reason) && leg_fall_back(r, reason, by))
+    if (reason_falls_back(reason) && leg_fall_back(r, reason, by, false))
         return;
     attempt_finish(r, by, reason);
     if (r->responding || r->step == STEP_REPLY || reason_status(reason) == 0) {

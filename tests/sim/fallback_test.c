@@ -65,7 +65,7 @@ TEST(another_upstream)
             continue;                /* the spare one's connect would be refused in the same turn */
         PLAY_NOTHING();
         struct sim *s = start(YAML("spare"));
-        struct sim_conn *c = ask(s, (enum way)way, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello");
+        struct sim_conn *c = ask(s, (enum way)way, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello");
         EXPECT_GOT(c, OK);
         EXPECT(strstr(actor_noted, "t.attempt_end t.end f.request f.attempt f.endpoint0 ") != NULL);
         EXPECT_EQ(sim_reasons(s, REASON_none), 1);
@@ -168,20 +168,43 @@ TEST(a_body_that_is_gone)
     }
 }
 
+/* What an endpoint may have acted on is not sent to another upstream; answered it can be. */
+TEST(a_post_that_was_sent)
+{
+    static const struct { const char *yaml, *request; bool falls; } rows[] = {
+        {YAML("spare"), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", false},
+        {YAML("spare"), "POST / HTTP/1.1\r\nHost: h\r\nIdempotency-Key: 1\r\nContent-Length: 5\r\n\r\nhello", true},
+        {YAML(ANSWER), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", true},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        PLAY_NOTHING();
+        struct sim *s = start(rows[i].yaml);
+        struct sim_conn *c = ask(s, RESET, rows[i].request);
+        EXPECT_HAS(c, rows[i].falls ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 502 ");
+        PLAY_END(s);
+    }
+    PLAY_NOTHING();
+    struct sim *s = start(YAML("spare"));
+    struct sim_conn *c = ask(s, HANGS, rows[0].request);      /* nothing was sent */
+    EXPECT_GOT(c, OK);
+    PLAY_END(s);
+}
+
 /* All requests together keep so many bytes: one more is not kept, and cannot be sent again. */
 TEST(too_many_bytes_are_kept_already)
 {
-    static const struct { uint64_t others; bool kept; } rows[] = {{(64 << 20) - 5, true}, {(64 << 20) - 4, false}};
+    static const struct { uint64_t others; bool kept; } rows[] = {{(63 << 20) + (1008 << 10), true}, {(63 << 20) + (1008 << 10) + 1, false}};
     for (size_t i = 0; i < array_len(rows); i++) {
         test_row("%zu", i);
         PLAY_NOTHING();
         struct sim *s = start(YAML("spare"));
         struct sim_conn *c = sim_client(s), *u;
-        sim_say(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+        sim_say(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
         u = sim_next(s);
         atomic_store(&s->kept_bytes, rows[i].others);
         sim_say(c, "hello");
-        EXPECT_EQ(atomic_load(&s->kept_bytes), rows[i].others + (rows[i].kept ? 5 : 0));
+        EXPECT_EQ(atomic_load(&s->kept_bytes), rows[i].others + (rows[i].kept ? 16384 : 0));
         mem_reset(&u->end);
         sim_run(s);
         u = sim_next(s);
