@@ -66,7 +66,6 @@ struct semaphores {
     bool keyed;
     size_t n;                        /* shards; one without keys */
     _Atomic uint64_t service;        /* ns; 0: not known yet */
-    _Atomic uint64_t service_max;    /* ns, of a sample */
     struct semaphore one;            /* without keys */
     struct shard shards[];
 };
@@ -202,14 +201,13 @@ static uint64_t service_of(const struct semaphores *all)
 }
 
 /* Two workers at once may lose a sample: it is an average. */
-/* A stream of an hour says little of how soon a slot comes free: no sample counts for more than the time in which one of `max`
- * slots would just come free for the first in the queue. */
+/* A sample counts for eight times the average at the most: a stream of an hour says little of how soon a slot comes free, and
+ * a service that has really become slow doubles the average with each sample. */
 static void service_learn(struct semaphores *all, uint64_t held)
 {
-    uint64_t most = atomic_load_explicit(&all->service_max, memory_order_relaxed);
-    if (held > most)
-        held = most;
     uint64_t old = service_of(all), now = held;
+    if (old != 0 && held / SERVICE_SHARE > old)
+        held = old * SERVICE_SHARE;
     if (old != 0)
         now = held > old ? old + (held - old) / SERVICE_SHARE : old - (old - held) / SERVICE_SHARE;
     if (now != old)
@@ -448,12 +446,6 @@ static void rule_set(struct shard *s, const struct semaphore_rule *r)
     s->max_wait = r->max_wait;
 }
 
-static void service_bound(struct semaphores *all, const struct semaphore_rule *r)
-{
-    uint64_t most = r->max_wait > UINT64_MAX / r->max ? UINT64_MAX : r->max_wait * r->max;
-    atomic_store_explicit(&all->service_max, most > 0 ? most : UINT64_MAX, memory_order_relaxed);
-}
-
 struct semaphores *semaphores_new(bool keyed, const struct semaphore_rule *rule)
 {
     size_t n = keyed ? (size_t)1 << SHARD_BITS : 1;
@@ -461,7 +453,6 @@ struct semaphores *semaphores_new(bool keyed, const struct semaphore_rule *rule)
     rule_check(rule);
     all->keyed = keyed;
     all->n = n;
-    service_bound(all, rule);
     for (size_t i = 0; i < n; i++) {
         struct shard *s = &all->shards[i];
         pthread_mutex_init(&s->lock, NULL);
@@ -500,7 +491,6 @@ static void grant_keys(struct visit *v, uint64_t now)
 void semaphores_set_rule(struct semaphores *all, const struct semaphore_rule *rule, uint64_t now)
 {
     rule_check(rule);
-    service_bound(all, rule);
     for (size_t i = 0; i < all->n; i++) {
         struct visit v;
         visit_begin(&v, all, &all->shards[i]);
