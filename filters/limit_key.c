@@ -6,9 +6,10 @@
  * keyed hash of the value, or an address as it is. So every value has a place and a length of its own: ("ab", "c") is not
  * ("a", "bc"), and the header "x" with the value of the cookie "x" is another caller.
  *
- * What cannot be read in one way alone is ambiguous, as it is for paths (http/uri.c). A header counts as repeated also when
- * the second line is another spelling that many back ends take for the same name; a query parameter also when only those
- * back ends see it, or see it end earlier, that split at ";" too. All parts of an alternative are looked at, although one is
+ * What cannot be read in one way alone is ambiguous, as it is for paths (http/uri.c). A header does so also when there is
+ * another spelling that many back ends take for the same name, alone or as a second line: else "X_Api_Key" would be a key that
+ * they see and the limit does not. A query parameter, when only those back ends see it, or see it end earlier, that split at ";"
+ * too. All parts of an alternative are looked at, although one is
  * missing: whether a request is refused does not depend on the order in which parts are written.
  *
  * It does not say which keys a client may choose freely: who limits by a header that nobody checks limits nobody.
@@ -86,6 +87,7 @@ static int part_read(struct limit_part *p, struct str text, const struct yaml_no
         return yaml_err(e, l, n, STR_FMT ": \"%s\" is not a name: letters, digits and !#$%%&'*-.^_`|~ only", STR_ARG(word),
                         quoted(name).text);
     *p = (struct limit_part){.type = (enum limit_part_type)type, .name = name,
+                             .credentials = type == PART_HEADER && header_id(name) == HEADER_AUTHORIZATION,
                              .domain = domain_of((enum limit_part_type)type, name)};
     return 0;
 }
@@ -227,25 +229,38 @@ static uint64_t mix_end(const struct mix *m, const struct hash_key *secret)
 
 static uint64_t hash_everybody(const struct hash_key *secret) { return hash_str(secret, STR("all")); }
 
+/* What a value says, where the same can be written in several ways: each of them would be another key, and have a bucket of
+ * its own. Of credentials that is what follows the scheme, whose case means nothing, and the blanks behind it, which many back
+ * ends take as one; of a cookie what stands within its quotes (RFC 6265 4.1.1). */
+static struct str said(const struct limit_part *p, struct str value)
+{
+    size_t i = 0;
+
+    if (p->type == PART_COOKIE && value.len > 1 && value.at[0] == '"' && value.at[value.len - 1] == '"')
+        return str_of(value.at + 1, value.len - 2);
+    while (p->credentials && i < value.len && value.at[i] != ' ' && value.at[i] != '\t')
+        i++;
+    return i < value.len && i > 0 ? str_trim(str_of(value.at + i, value.len - i)) : value;
+}
+
 static uint64_t hash_text(const struct limit_part *p, struct str value, const struct hash_key *secret)
 {
     return p->type == PART_HOST ? hash_str_nocase(secret, value) : hash_str(secret, value);
 }
 
-/* The first line of the name; *repeated: there is another, or one of a name that is alike. */
+/* The line of the name; *repeated: there is another, or one of a name that is alike. */
 static struct str header_get(const struct http_head *h, struct str wanted, bool *repeated)
 {
     struct str found = {NULL, 0}, name, value;
-    unsigned at = 0, lines = 0;
+    unsigned at = 0;
 
+    *repeated = false;
     while (http_head_next(h, &at, &name, &value)) {
         if (name.len != wanted.len || !http_name_alike(name, wanted))
             continue;
-        lines++;
-        if (!found.at && str_eq_nocase(name, wanted))
-            found = value;
+        *repeated = *repeated || found.at || !str_eq_nocase(name, wanted);
+        found = value;
     }
-    *repeated = lines > 1;
     return found;
 }
 
@@ -282,7 +297,7 @@ static enum found part_find(const struct limit_part *p, struct request *r, const
         mix_ip(m, request_client(r));
         return FOUND_ONE;
     }
-    struct str value = text_get(p, r, &repeated);
+    struct str value = said(p, text_get(p, r, &repeated));
     if (repeated)
         return FOUND_SEVERAL;
     if (value.len == 0)
@@ -339,6 +354,7 @@ static bool value_add(struct mix *m, const struct limit_part *p, struct str valu
 {
     struct ip ip;
 
+    value = said(p, value);
     if (p->type != PART_CLIENT_IP)
         mix_add(m, p->domain, hash_text(p, value, secret));
     else if (ip_read(value, &ip))

@@ -109,16 +109,19 @@ void request_set_attribute(struct request *r, unsigned index, struct str value)
     r->attributes[index] = arena_copy(&r->arena, value);
 }
 
-/* "name=value" pairs behind semicolons (RFC 6265 4.2.1); HTTP/2 clients may have sent several fields. */
+/* "name=value" pairs behind semicolons (RFC 6265 4.2.1), with blanks around each half as back ends take them (RFC 6265
+ * 5.2); HTTP/2 clients may have sent several fields. */
 static bool cookie_next(struct str *rest, struct str name, struct str *value)
 {
     while (rest->len > 0) {
         const char *end = memchr(rest->at, ';', rest->len);
         size_t len = end ? (size_t)(end - rest->at) : rest->len;
-        struct str pair = str_trim(str_of(rest->at, len));
+        struct str pair = str_of(rest->at, len);
+        const char *equals = memchr(pair.at, '=', pair.len);
+        size_t half = equals ? (size_t)(equals - pair.at) : 0;
         *rest = end ? str_of(end + 1, rest->len - len - 1) : str_of("", 0);
-        if (pair.len > name.len && pair.at[name.len] == '=' && !memcmp(pair.at, name.at, name.len)) {
-            *value = str_of(pair.at + name.len + 1, pair.len - name.len - 1);
+        if (equals && str_eq(str_trim(str_of(pair.at, half)), name)) {
+            *value = str_trim(str_of(equals + 1, len - half - 1));
             return true;
         }
     }
@@ -163,26 +166,29 @@ bool request_safe_to_repeat(const struct request *r)
     return http_head_get_id(&r->head, HEADER_IDEMPOTENCY_KEY).at != NULL;
 }
 
-/* Made as late as can be: what queues and connecting took is spent. */
-static void put_left(struct request *r)
+/* Made as late as can be: what queues and connecting took is spent. Not put into the head, where the filters of another leg
+ * would take it for what the caller said. */
+static struct str with_left(struct request *r, struct str fields)
 {
-    enum { DIGITS = 20 };
-    uint64_t now = worker_now(r->worker), ms;
-    char *text = arena_alloc(&r->arena, DIGITS);
-    struct json j = json_init(text, DIGITS);
+    enum { ROOM = sizeof(": \r\n") + 20 };
+    uint64_t now = worker_now(r->worker), ms = r->deadline > now ? (r->deadline - now) / NSEC_PER_MSEC : 0;
+    size_t cap = r->left_field.len + ROOM + fields.len;
+    char *text = arena_alloc(&r->arena, cap);
+    struct json j = json_init(text, cap);
 
-    http_head_remove(&r->head, r->left_field);
-    if (r->deadline == TIME_NEVER)
-        return;
-    ms = r->deadline > now ? (r->deadline - now) / NSEC_PER_MSEC : 0;
+    json_raw(&j, r->left_field);
+    json_raw(&j, STR(": "));
     json_u64(&j, ms > 0 ? ms : 1);
-    http_head_add(&r->head, &r->arena, r->left_field, str_of(text, (size_t)(j.at - text)));
+    json_raw(&j, STR("\r\n"));
+    json_raw(&j, fields);
+    check(!j.full);
+    return str_of(text, (size_t)(j.at - text));
 }
 
 void request_forward(struct request *r)
 {
     if (r->left_field.at)
-        put_left(r);
+        http_head_remove(&r->head, r->left_field);
     struct forward_args args = {
         .peer = r->peer_text,
         .trusted = forward_trusts(&r->view->snap->trusted_proxies, &r->peer),
@@ -190,6 +196,8 @@ void request_forward(struct request *r)
         .host = r->authority,
     };
     r->forward = forward_request(&r->head, &r->arena, &args);
+    if (r->left_field.at && r->deadline != TIME_NEVER)
+        r->forward = with_left(r, r->forward);
 }
 
 /* The client waits for a 100 that the upstream cannot, or has not been asked to, give. */

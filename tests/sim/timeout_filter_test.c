@@ -884,3 +884,29 @@ TEST(whose_deadline_it_was)
         PLAY_END(s);
     }
 }
+
+/* What is left was told to the first endpoint; the filter of the next leg does not take it for what the caller said. */
+TEST(what_one_endpoint_was_told_binds_no_other)
+{
+    struct sim *s = start("version: 1\nlisten: 127.0.0.1:8080\nupstreams:\n"
+                          "  api: {endpoints: [\"http://127.0.0.1:81\"], filters: [" ACT_A ", {timeout: {total: 10s}}]}\n"
+                          "  other: {endpoints: [\"http://127.0.0.1:83\"], filters: [{timeout: {total: 10s}}]}\n"
+                          "routes: [{match: /, upstream: api, fallback: other}]\n");
+    PLAY(ACT("a", "attempt", FILTER_WAIT, .after = 4 * SEC));
+    struct sim_conn *c = sim_client(s), *u;
+    sim_say(c, ASKING("X-Request-Timeout: 9s\r\n"));
+    sim_advance(s, 4 * SEC);
+    if (EXPECT((u = sim_next(s)) != NULL)) {
+        EXPECT_HAS(u, "\r\nX-Request-Timeout: 5000\r\n");
+        sim_advance(s, 1 * SEC);
+        sim_reset(u);
+        sim_run(s);
+    }
+    if (EXPECT((u = sim_next(s)) != NULL)) {
+        EXPECT_HAS(u, "\r\nX-Request-Timeout: 4000\r\n");
+        EXPECT_HASNT(u, "X-Request-Timeout: 9s");
+    }
+    strikes_after(s, c, 4 * SEC);
+    EXPECT_HAS(c, S504);
+    SIM_END(s);
+}

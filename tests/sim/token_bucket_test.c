@@ -123,6 +123,11 @@ TEST(who_shares_a_bucket)
         {KEYED("header:host"), {one, two}, {GET, GET}, true},
         {KEYED("cookie:sid"), {one, two}, {GET_WITH("Cookie: a=1; sid=x\r\n"), GET_WITH("Cookie: sid=x; b=2\r\n")}, true},
         {KEYED("cookie:sid"), {one, one}, {GET_WITH("Cookie: sid=x\r\n"), GET_WITH("Cookie: sid=y\r\n")}, false},
+        {KEYED("cookie:sid"), {one, two}, {GET_WITH("Cookie: sid=x\r\n"), GET_WITH("Cookie: a=1; sid =\t x ;b=2\r\n")}, true},
+        {KEYED("cookie:sid"), {one, two}, {GET_WITH("Cookie: sid=x\r\n"), GET_WITH("Cookie: sid=\"x\"\r\n")}, true},
+        {KEYED("cookie:sid"), {one, one}, {GET, GET_WITH("Cookie: sid; sidx=1; sid= ; x=sid\r\n")}, true},
+        {KEYED("header:authorization"), {one, two}, {GET_WITH("Authorization: Bearer a\r\n"),
+                                                     GET_WITH("Authorization: bEARER  \t a\r\n")}, true},
         {KEYED("query:k"), {one, two}, {GET_AT("/?k=a"), GET_AT("/?x&k=%61")}, true},
         {KEYED("query:k"), {one, one}, {GET_AT("/?k=a"), GET_AT("/?k=b")}, false},
         {KEYED("host"), {one, two}, {GET, "GET / HTTP/1.1\r\nHost: H:8080\r\n\r\n"}, true},
@@ -170,7 +175,10 @@ TEST(the_same_part_twice_is_refused)
     static const struct { const char *key, *request; } rows[] = {
         {"header:x-key", GET_WITH("X-Key: a\r\nX-Key: a\r\n")},
         {"header:x-key", GET_WITH("X-Key: a\r\nX_Key: b\r\n")},
+        {"header:x-key", GET_WITH("X_Key: a\r\n")},               /* its limit would not see what a back end may */
+        {"header:x-key", GET_WITH("Connection: x-key\r\nX-Key: a\r\nX.Key: a\r\n")},
         {"[header:x-key, client_ip]", GET_WITH("X-Key: a\r\nx-key:\r\n")},
+        {"cookie:sid", GET_WITH("Cookie: sid=a; sid =a\r\n")},
         {"cookie:sid", GET_WITH("Cookie: sid=a; sid=b\r\n")},
         {"cookie:sid", GET_WITH("Cookie: sid=a\r\nCookie: sid=a\r\n")},
         {"query:k", GET_AT("/?k=a&%6b=a")},

@@ -264,6 +264,14 @@ TEST(who_is_the_same_caller)
         {"key: header:a + header:b", "h A: x; h B: y", "h A: y; h B: x", false},
         {"key: header:a + header:b", "ip 1.1.1.1; h A: x", "ip 1.1.1.1; h B: x", true},         /* both fall */
         {"key: header:a + client_ip", "ip 1.1.1.1; h A: x", "ip 2.2.2.2; h A: x", false},
+        {"key: cookie:sid", "cookie a", "cookie \"a\"", true},
+        {"key: cookie:sid", "cookie \"", "cookie \"\"\"", true},
+        {"key: cookie:sid", "ip 1.1.1.1; cookie \"\"", "ip 1.1.1.1", true},       /* empty is none */
+        {"key: header:Authorization", "h Authorization: Bearer a", "h authorization: bearer   a", true},
+        {"key: header:Authorization", "h Authorization: Bearer a", "h Authorization: Bearer A", false},
+        {"key: header:Authorization", "h Authorization: Bearer a b", "h Authorization: Bearer a", false},
+        {"key: header:Authorization", "h Authorization: Bearer", "h Authorization: a", false},
+        {"key: header:x-key", "h X-Key: Bearer a", "h X-Key: bearer a", false},
         {"key: [header:a, cookie:sid]", "h A: x; cookie y", "h A: x; cookie z", true},
         {"key: [header:a, cookie:sid]", "h A: x", "cookie x", false},
         {"key: [header:a, client_ip]", "ip 1.1.1.1", "ip 1.1.1.1; h A:", true},
@@ -283,6 +291,8 @@ TEST(what_is_ambiguous)
         {"key: header:x-key", "h X-Key: a; h X-Key: a", false},
         {"key: header:x-key", "h X-Key: a; h x-key:", false},
         {"key: header:x-key", "h X-Key: a; h X_Key: b", false},                /* one name to many back ends */
+        {"key: header:x-key", "h X_Key: a", false},
+        {"key: header:x-key", "h X.Key: a; h X-Key: b", false},
         {"key: header:x-key", "h X-Key: a; h X-Keys: b", true},
         {"key: header:x-key", "h Other: a; h Other: b", true},
         {"key: query:k", "query k=a&k=a", false},
