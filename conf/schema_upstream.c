@@ -6,6 +6,7 @@
 #include "conf/schema.h"
 
 #include "conf/named.h"
+#include "conf/unit.h"
 #include "conf/yaml.h"
 #include "http/headers.h"
 #include "http/uri.h"
@@ -96,6 +97,86 @@ static const struct field timeout_fields[] = {
     {.type = FIELD_END},
 };
 
+#define EJECT(KEY, TYPE) .key = #KEY, .type = FIELD_##TYPE, .offset = offsetof(struct eject_conf, KEY)
+
+static const struct field eject_fields[] = {
+    {EJECT(failures, COUNT), .fallback = "5", .max = 1000000, .help = "After so many failures in a row; 0: not for that."},
+    {EJECT(ratio, PERCENT), .fallback = "50%", .max = 10000,
+     .help = "When this part of the requests within `window` failed, or more; 0%: not for that."},
+    {EJECT(min_requests, COUNT), .fallback = "20", .min = 1, .max = 1000000,
+     .help = "How many requests there must be before `ratio` counts."},
+    {EJECT(window, DURATION), .fallback = "10s", .min = NSEC_PER_SEC, .max = HOUR, .help = "What `ratio` looks back on."},
+    {EJECT(base, DURATION), .fallback = "30s", .min = NSEC_PER_MSEC, .max = 24 * HOUR,
+     .help = "For how long, the first time; the second time in a row (before it was in for as long as it had been out) for "
+             "twice as long, the third for three times."},
+    {EJECT(max, DURATION), .fallback = "300s", .min = NSEC_PER_MSEC, .max = 24 * HOUR, .help = "The longest ejection."},
+    {EJECT(share, PERCENT), .fallback = "50%", .max = 10000,
+     .help = "How many of the endpoints may be out when one is ejected, it included and rounded down: of one or with 0%, "
+             "none ever is."},
+    {.type = FIELD_END},
+};
+
+#define CHECK(KEY, TYPE) .key = #KEY, .type = FIELD_##TYPE, .offset = offsetof(struct check_conf, KEY)
+
+static int status_read(struct status_range *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    const char *dots = n->type == YAML_SCALAR && n->text.len ? memmem(n->text.at, n->text.len, "..", 2) : NULL;
+    struct str from = n->text, to = n->text;
+    uint64_t a = 0, b = 0;
+
+    if (dots) {
+        from.len = (size_t)(dots - from.at);
+        to = str_of(dots + 2, n->text.len - from.len - 2);
+    }
+    if (n->type != YAML_SCALAR || !str_u64(from, &a) || !str_u64(to, &b) || a < 200 || b > 599 || a > b)
+        return yaml_err(err, l, n, "status: must be a status from 200 to 599, a range such as 200..399, or a list of them");
+    *at = (struct status_range){(uint16_t)a, (uint16_t)b};
+    return 0;
+}
+
+static int statuses_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct check_conf *c = container_of(at, struct check_conf, status);
+
+    c->n_status = n->type == YAML_LIST ? n->n : 1;
+    if (c->n_status == 0)
+        return yaml_err(err, l, n, "status: needs at least one");
+    c->status = arena_zalloc(l->arena, c->n_status * sizeof(*c->status));
+    for (size_t i = 0; i < c->n_status; i++)
+        if (status_read(&c->status[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* It is sent as it stands here. */
+static int check_path_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    struct str *path = at;
+    bool ok = n->type == YAML_SCALAR && n->text.len > 0 && n->text.len <= 2048 && n->text.at[0] == '/';
+
+    for (size_t i = 0; ok && i < n->text.len; i++)
+        ok = n->text.at[i] > ' ' && n->text.at[i] < 0x7f && n->text.at[i] != '#';
+    if (!ok)
+        return yaml_err(err, l, n, "path: must begin with \"/\" and hold no blanks");
+    *path = n->text;
+    return 0;
+}
+
+static const struct field check_fields[] = {
+    {CHECK(path, CUSTOM), .parse = check_path_read, .required = true, .form = "a path, with a query or without",
+     .json = "{\"type\":\"string\"}", .help = "What is asked for, with GET."},
+    {CHECK(every, DURATION), .fallback = "5s", .min = 10 * NSEC_PER_MSEC, .max = HOUR, .help = "How often."},
+    {CHECK(timeout, DURATION), .fallback = "2s", .min = NSEC_PER_MSEC, .max = HOUR,
+     .help = "How long the head of an answer may take, connecting included; at most `every`, and no longer by default."},
+    {CHECK(rise, COUNT), .fallback = "2", .min = 1, .max = 1000, .help = "Good answers in a row that bring it back."},
+    {CHECK(fall, COUNT), .fallback = "3", .min = 1, .max = 1000, .help = "Failed checks in a row that take it out."},
+    {CHECK(status, CUSTOM), .parse = statuses_read, .fallback = "200..399", .form = "a status, a range, or a list of them",
+     .json = "{\"anyOf\":[{\"type\":[\"string\",\"integer\"]},{\"type\":\"array\",\"minItems\":1,\"items\":"
+             "{\"type\":[\"string\",\"integer\"]}}]}",
+     .help = "Which answers are good ones."},
+    {.type = FIELD_END},
+};
+
 const struct field schema_upstream_fields[] = {
     {.key = "endpoints", .type = FIELD_CUSTOM, .parse = schema_endpoints_read, .required = true,
      .form = "a URL or a list of them",
@@ -114,10 +195,32 @@ const struct field schema_upstream_fields[] = {
              "the same key goes to the same endpoint as long as that is up."},
     {.key = "pool", .type = FIELD_MAP, .sub = pool_fields, .help = "Connections kept open for later requests."},
     {.key = "timeouts", .type = FIELD_MAP, .sub = timeout_fields, .help = "How long an exchange may take."},
+    {.key = "eject", .type = FIELD_MAP, .sub = eject_fields, .offset = offsetof(struct upstream_conf, eject),
+     .help = "When an endpoint whose requests fail is left out for a while. A failure is: no connection, no answer in time, "
+             "an answer cut short or broken, and 500, 502, 503, 504 and 529."},
+    {.key = "health", .type = FIELD_MAP, .sub = check_fields, .offset = offsetof(struct upstream_conf, check),
+     .help = "Endpoints are asked whether they are well, and left out while they say no. Not asked when this is not there."},
+    {.key = "slow_start", .type = FIELD_DURATION, .offset = offsetof(struct upstream_conf, slow_start), .fallback = "10s",
+     .max = HOUR, .help = "How long an endpoint that came back takes to get its whole share, from a tenth of it on; not with "
+     "`hash`, nor when weir starts."},
     {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
      .json = SCHEMA_FILTERS_JSON, .help = "Filters of every request that goes here; they run last."},
     {.type = FIELD_END},
 };
+
+/* What two keys say together. */
+static int health_check(struct upstream_conf *u, const struct yaml_node *n, struct load *l, struct err *err)
+{
+    if (u->eject.base > u->eject.max)
+        return yaml_err(err, l, yaml_get(n, "eject"), "eject: base (%s) is above max (%s)",
+                        unit_text(FIELD_DURATION, u->eject.base).text, unit_text(FIELD_DURATION, u->eject.max).text);
+    if (u->check.timeout > u->check.every && !yaml_get(yaml_get(n, "health"), "timeout"))
+        u->check.timeout = u->check.every;
+    if (u->check.path.len && u->check.timeout > u->check.every)
+        return yaml_err(err, l, yaml_get(n, "health"), "health: timeout (%s) is above every (%s)",
+                        unit_text(FIELD_DURATION, u->check.timeout).text, unit_text(FIELD_DURATION, u->check.every).text);
+    return 0;
+}
 
 static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct load *l, struct err *err)
 {
@@ -128,7 +231,7 @@ static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct 
         return yaml_err(err, l, e->value, "upstream %s: must be a mapping with the key \"endpoints\"",
                         quoted(u->name).text);
     l->node = e->value;
-    if (fields_read(schema_upstream_fields, e->value, u, l, err) != 0)
+    if (fields_read(schema_upstream_fields, e->value, u, l, err) != 0 || health_check(u, e->value, l, err) != 0)
         return -1;
     struct str owner = arena_printf(l->arena, "upstream " STR_FMT, STR_ARG(u->name));
     return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters, err);

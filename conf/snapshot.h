@@ -74,6 +74,24 @@ struct endpoint_conf {
     struct address address;          /* .len 0: resolve `host` */
 };
 
+/* When an endpoint that fails is left out. */
+struct eject_conf {
+    uint64_t failures;               /* in a row: 5; 0: no such rule */
+    uint32_t ratio;                  /* of the requests in the window, in 1/100 %: 50%; 0: no such rule */
+    uint64_t min_requests, window;   /* 20, 10s */
+    uint64_t base, max;              /* for base * n, at most max: 30s, 300s */
+    uint32_t share;                  /* of the endpoints that may be out, in 1/100 %: 50%; 0: nobody is ejected */
+};
+
+/* How endpoints are asked whether they are well. */
+struct check_conf {
+    struct str path;                 /* "": not at all */
+    uint64_t every, timeout;         /* 5s, 2s */
+    uint64_t rise, fall;             /* good ones in a row that bring it back: 2; bad ones that take it out: 3 */
+    struct status_range { uint16_t from, to; } *status;      /* good answers: 200..399 */
+    size_t n_status;
+};
+
 struct upstream_conf {
     struct str name;
     unsigned index;                  /* in the snapshot */
@@ -90,6 +108,9 @@ struct upstream_conf {
     uint64_t tunnel_timeout;         /* idle of an upgraded connection: 1h */
     uint64_t pool_idle;              /* 4s */
     uint64_t pool_max;               /* idle connections kept for an endpoint by a worker: 256 */
+    struct eject_conf eject;
+    struct check_conf check;
+    uint64_t slow_start;             /* until an endpoint that came back has its whole share: 10s */
     struct chain_conf filters;
 };
 

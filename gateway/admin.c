@@ -99,6 +99,11 @@ static int limits_page(struct admin *a, struct str query, struct page *p)
     return a->source.limits(a->source.ctx, query, p);
 }
 
+static int upstreams_page(struct admin *a, struct str query, struct page *p)
+{
+    return a->source.upstreams(a->source.ctx, query, p);
+}
+
 static int command_page(struct admin *a, struct str query, struct page *p)
 {
     return a->source.command(a->source.ctx, query, p);
@@ -109,6 +114,7 @@ static const struct admin_page pages[] = {
     {"/readyz", true, readyz_page, TEXT_TYPE, false},
     {"/metrics", false, metrics_page, "text/plain; version=0.0.4; charset=utf-8", false},
     {"/limits", false, limits_page, "application/json", false},
+    {"/upstreams", false, upstreams_page, "application/json", false},
     {"/command", false, command_page, "application/json", true},
 };
 

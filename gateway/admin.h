@@ -8,8 +8,8 @@
 #include "metrics.h"
 
 /*
- * The admin listener, on the control thread: /metrics, /limits, /healthz, /readyz, and what is added later. Small and apart
- * from the data path, so that it answers when the workers are busy. GET and HEAD, and POST for orders; one request a
+ * The admin listener, on the control thread: /metrics, /limits, /upstreams, /healthz, /readyz, and what is added later. Small
+ * and apart from the data path, so that it answers when the workers are busy. GET and HEAD, and POST for orders; one request a
  * connection; at most 64 at a time; 5 s for a request.
  */
 struct event_base;
@@ -20,6 +20,7 @@ struct admin_source {
     void (*metrics)(void *ctx, struct page *);
     bool (*ready)(void *ctx, struct page *why);        /* false: 503 with `why` */
     int (*limits)(void *ctx, struct str query, struct page *);       /* returns the status; `query` as it came */
+    int (*upstreams)(void *ctx, struct str query, struct page *);    /* the same */
     int (*command)(void *ctx, struct str query, struct page *);      /* an order; the same */
     void *ctx;
 };

@@ -89,6 +89,8 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     a->out.complete = a->ended;
     a->out.ended = worker_now(r->worker);
     give_up_back(r, a->ended && r->body_sent && reason == REASON_none);
+    if (a->endpoint)
+        health_report(r->leg.upstream->health, a->out.endpoint, r->worker->id, &a->out);
     leases_return(r, SCOPE_ATTEMPT);
     if (r->leg.n_uses > 0)
         chain_attempt_end(r);

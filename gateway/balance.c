@@ -9,6 +9,9 @@
  * Least requests goes around from the cursor as well, for otherwise a gateway with little to do, whose endpoints all
  * stand at 0, would send everything to the first. Beyond BALANCE_SCAN_MAX it looks at two only: counts of other workers
  * are a little late, and when all of them run to the one best endpoint it is soon the worst (Mitzenmacher 2001).
+ *
+ * A share is kept to by chance and not by the weight of requests alone: where there is little to do, all stand at 0
+ * requests, and whatever 0 is weighed with, the endpoint that just came back would have its whole turn.
  */
 #include "balance.h"
 
@@ -16,7 +19,13 @@
 
 void balance_init(struct balance_state *s, struct rng *rng) { s->cursor = rng_next(rng) >> 1; }
 
-static size_t round_robin(struct balance_state *s, const struct balance_node *v, size_t n)
+/* Does it take part in this pick? One with less than its whole share does so as often as that says. */
+static bool takes_part(const struct balance_node *v, struct rng *rng)
+{
+    return v->usable && (v->share >= BALANCE_FULL || rng_below(rng, BALANCE_FULL) < v->share);
+}
+
+static size_t next_usable(struct balance_state *s, const struct balance_node *v, size_t n)
 {
     size_t at = s->cursor % n;
 
@@ -30,17 +39,38 @@ static size_t round_robin(struct balance_state *s, const struct balance_node *v,
     return BALANCE_NONE;
 }
 
-static size_t fewest_of_all(struct balance_state *s, const struct balance_node *v, size_t n)
+static size_t round_robin(struct balance_state *s, const struct balance_node *v, size_t n, struct rng *rng)
+{
+    size_t at = s->cursor % n;
+
+    for (size_t seen = 0; seen < n; seen++) {
+        if (takes_part(&v[at], rng)) {
+            s->cursor = at + 1;
+            return at;
+        }
+        at = at + 1 < n ? at + 1 : 0;
+    }
+    return next_usable(s, v, n);
+}
+
+/* Has `a` less to do than `b`, each for its share? */
+static bool lighter(const struct balance_node *a, const struct balance_node *b)
+{
+    return (uint64_t)a->in_flight * b->share < (uint64_t)b->in_flight * a->share;
+}
+
+static size_t fewest_of_all(struct balance_state *s, const struct balance_node *v, size_t n, struct rng *rng)
 {
     size_t at = s->cursor % n, best = BALANCE_NONE;
 
     for (size_t seen = 0; seen < n; seen++) {
-        if (v[at].usable && (best == BALANCE_NONE || v[at].in_flight < v[best].in_flight))
+        if (takes_part(&v[at], rng) && (best == BALANCE_NONE || lighter(&v[at], &v[best])))
             best = at;
         at = at + 1 < n ? at + 1 : 0;
     }
-    if (best != BALANCE_NONE)
-        s->cursor = best + 1;
+    if (best == BALANCE_NONE)
+        return next_usable(s, v, n);
+    s->cursor = best + 1;
     return best;
 }
 
@@ -50,14 +80,14 @@ static size_t fewer_of_two(struct balance_state *s, const struct balance_node *v
 
     for (unsigned i = 0; i < DRAWS; i++) {
         size_t at = rng_below(rng, n);
-        if (!v[at].usable || at == first)
+        if (at == first || !takes_part(&v[at], rng))
             continue;
         if (first != BALANCE_NONE)
-            return v[at].in_flight < v[first].in_flight ? at : first;
+            return lighter(&v[at], &v[first]) ? at : first;
         first = at;
     }
     /* Hardly any is usable, so that looking at all of them makes no herd. */
-    return fewest_of_all(s, v, n);
+    return fewest_of_all(s, v, n, rng);
 }
 
 /* The finaliser of splitmix64: every bit of the sum decides about every bit of the score. */
@@ -93,6 +123,6 @@ size_t balance_pick(enum balance how, struct balance_state *s, const struct bala
     if (how == BALANCE_HASH)
         return rendezvous(v, n, key);
     if (how == BALANCE_ROUND_ROBIN)
-        return round_robin(s, v, n);
-    return n <= BALANCE_SCAN_MAX ? fewest_of_all(s, v, n) : fewer_of_two(s, v, n, rng);
+        return round_robin(s, v, n, rng);
+    return n <= BALANCE_SCAN_MAX ? fewest_of_all(s, v, n, rng) : fewer_of_two(s, v, n, rng);
 }

@@ -17,14 +17,20 @@
  *                   better of two random ones.
  *   hash            rendezvous: the same key goes to the same endpoint as long as that is usable; when one goes away,
  *                   only its own keys move, and they spread over all others.
+ *
+ * A node with a share below BALANCE_FULL takes part in that part of the picks only, and its requests weigh so much more:
+ * in turns it gets that part of what another gets, and under load it has that part of another's requests. When no other is
+ * usable it takes all. Keys stay where they are, whatever the share.
  */
 #define BALANCE_NONE SIZE_MAX
 #define BALANCE_SCAN_MAX 16
+#define BALANCE_FULL 1000
 
 struct balance_node {
     uint64_t id_hash;            /* of what the endpoint is called, not of its place in the list */
     uint32_t in_flight;          /* requests */
-    bool usable;                 /* may be picked now: has an address, not tried before, not refused */
+    uint16_t share;              /* 1 to BALANCE_FULL: of what it would get */
+    bool usable;                 /* may be picked now: has an address, is not out, not tried before, not refused */
 };
 
 struct balance_state {

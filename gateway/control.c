@@ -22,11 +22,13 @@
 #include "conf/shared.h"
 #include "figures.h"
 #include "filter.h"
+#include "health.h"
 #include "lib/check.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "listener.h"
+#include "probe.h"
 #include "resolve.h"
 #include "route.h"
 #include "view.h"
@@ -40,6 +42,8 @@ struct control {
     struct event_base *base;
     struct shared_set *shared;
     struct snapshot *snap;
+    struct healths healths;          /* of its upstreams */
+    struct probes *checks;
     struct worker *workers;
     pthread_t *threads;
     unsigned n, started;             /* workers; those of them that have a thread */
@@ -156,6 +160,8 @@ static void names_came(void *ctx, const struct resolved *res)
     }
     for (unsigned i = 0; i < c->n; i++)
         view_post_addresses(&c->workers[i], c->snap, watch->upstream, watch->endpoint, res->v, res->n);
+    if (res->n > 0)
+        probes_addresses(c->checks, watch->upstream, watch->endpoint, res->v, res->n);
     if (!watch->answered) {
         watch->answered = true;
         c->unanswered--;
@@ -197,6 +203,7 @@ static void page_metrics(void *ctx, struct page *page)
         v[i] = &c->workers[i].metrics;
     metrics_print(v, c->n, page);
     figures_metrics(c->snap, clock_mono(&clock_real), page);
+    healths_metrics(&c->healths, clock_mono(&clock_real), page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)access_log_dropped(c->log));
@@ -208,6 +215,14 @@ static int page_limits(void *ctx, struct str query, struct page *page)
 {
     const struct control *c = ctx;
     return figures_limits(c->snap, query, clock_mono(&clock_real), page);
+}
+
+static int page_upstreams(void *ctx, struct str query, struct page *page)
+{
+    struct control *c = ctx;
+    (void)query;
+    healths_json(&c->healths, clock_mono(&clock_real), page);
+    return 200;
 }
 
 static int page_command(void *ctx, struct str query, struct page *page)
@@ -417,7 +432,7 @@ static int workers_start(struct control *c, struct err *err)
 static int admin_start(struct control *c, struct err *err)
 {
     struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits,
-                                   .command = page_command, .ctx = c};
+                                   .upstreams = page_upstreams, .command = page_command, .ctx = c};
     if (c->snap->admin.at.len && admin_open(c->base, &c->snap->admin, false, &source, &c->admin, err) != 0)
         return -1;
     if (c->snap->probes.at.len && admin_open(c->base, &c->snap->probes, true, &source, &c->probes, err) != 0)
@@ -425,15 +440,24 @@ static int admin_start(struct control *c, struct err *err)
     return 0;
 }
 
+static void checks_start(struct control *c)
+{
+    uint64_t seed;
+    rng_entropy(&seed, sizeof seed);
+    c->checks = probes_new(c->base, &clock_real, &c->healths, seed);
+}
+
 static int control_start(struct control *c, const char *path, struct err *err)
 {
     if (control_load(path, c->shared, &c->snap, err) != 0)
         return -1;
     signals_watch(c);                /* what comes from now on is seen once everything runs, and cleans up after itself */
+    healths_open(&c->healths, c->snap, clock_mono(&clock_real));
     workers_make(c, files_raise());
     if (listeners_open(c, err) != 0 || admin_start(c, err) != 0
         || access_log_open(c->snap->log_to, c->snap->log_path, c->n, &c->log, err) != 0)
         return -1;
+    checks_start(c);
     names_watch(c);
     return workers_start(c, err);
 }
@@ -459,6 +483,8 @@ static void control_fini(struct control *c)
         resolver_unwatch(&c->watches[i].handle);
     if (c->resolver)
         resolver_free(c->resolver);
+    probes_free(&c->checks);
+    healths_close(&c->healths);
     if (c->log)
         access_log_close(&c->log);
     if (c->admin)

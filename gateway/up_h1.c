@@ -198,7 +198,7 @@ static void upconn_start(struct upconn *c, struct attempt *att)
     c->exchange++;
     c->recv = RECV_HEAD;
     c->sent_whole = c->spoke = c->extra = c->paused = c->send_chunked = c->await_continue = false;
-    c->endpoint->in_flight++;
+    endpoint_begin(c->endpoint);
 }
 
 struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att)
@@ -240,7 +240,7 @@ static bool upconn_reusable(struct upconn *c)
 void upconn_release(struct up *up, bool reuse)
 {
     struct upconn *c = container_of(up, struct upconn, up);
-    c->endpoint->in_flight--;
+    endpoint_end(c->endpoint);
     up->att = NULL;
     c->exchange++;
     if (reuse && upconn_reusable(c) && endpoint_pool(c->endpoint, c)) {

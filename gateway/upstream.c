@@ -25,12 +25,13 @@ static void endpoint_init(struct endpoint *e, struct upstream *u, const struct e
         endpoint_set_addresses(e, &conf->address, 1);
 }
 
-void upstream_init(struct upstream *u, struct worker *w, const struct upstream_conf *conf)
+void upstream_init(struct upstream *u, struct worker *w, const struct upstream_conf *conf, struct shared_set *shared)
 {
     static const struct hash_key identity = {0x77656972, 0x656e6470};    /* the same in all workers and runs */
     memset(u, 0, sizeof *u);
     u->conf = conf;
     u->worker = w;
+    u->health = health_open(shared, conf, clock_mono(w->clock));
     u->endpoints = mem_array(conf->n, sizeof *u->endpoints);
     u->nodes = mem_array(conf->n, sizeof *u->nodes);
     balance_init(&u->balance, &w->rng);
@@ -48,9 +49,12 @@ void upstream_fini(struct upstream *u)
         upconn_close_idle(e);
         mem_free(e->addresses);
     }
+    health_close(&u->health);
     mem_free(u->endpoints);
     mem_free(u->nodes);
 }
+
+static size_t number_of(const struct endpoint *e) { return (size_t)(e - e->upstream->endpoints); }
 
 void endpoint_set_addresses(struct endpoint *e, const struct address *v, size_t n)
 {
@@ -62,17 +66,36 @@ void endpoint_set_addresses(struct endpoint *e, const struct address *v, size_t 
     memcpy(e->addresses, v, n * sizeof *v);
     e->n_addresses = n;
     e->next_address = 0;
+    health_addresses(e->upstream->health, number_of(e), n);
 }
 
-static bool usable(const struct upstream *u, size_t i, uint64_t tried)
+void endpoint_begin(struct endpoint *e)
 {
-    return u->endpoints[i].n_addresses > 0 && !(i < 64 && (tried >> i & 1));
+    e->in_flight++;
+    health_in_flight(e->upstream->health, number_of(e), e->upstream->worker->id, 1);
+}
+
+void endpoint_end(struct endpoint *e)
+{
+    e->in_flight--;
+    health_in_flight(e->upstream->health, number_of(e), e->upstream->worker->id, -1);
+}
+
+/* 0: it is out. */
+static unsigned share_of(const struct upstream *u, size_t i)
+{
+    return health_well(u->health, i) ? BALANCE_FULL : health_share(u->health, i, worker_now(u->worker));
+}
+
+static bool usable(const struct upstream *u, size_t i, uint64_t tried, unsigned share)
+{
+    return u->endpoints[i].n_addresses > 0 && share > 0 && !(i < 64 && (tried >> i & 1));
 }
 
 bool upstream_untried(const struct upstream *u, uint64_t tried)
 {
     for (size_t i = 0; i < u->conf->n; i++)
-        if (usable(u, i, tried))
+        if (usable(u, i, tried, share_of(u, i)))
             return true;
     return false;
 }
@@ -82,9 +105,12 @@ size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum rea
     bool resolved = false;
     for (size_t i = 0; i < u->conf->n; i++) {
         const struct endpoint *e = &u->endpoints[i];
+        struct balance_node *node = &u->nodes[i];
+        unsigned share = share_of(u, i);
         resolved |= e->n_addresses > 0;
-        u->nodes[i].usable = usable(u, i, tried);
-        u->nodes[i].in_flight = e->in_flight;
+        node->usable = usable(u, i, tried, share);
+        node->share = (uint16_t)share;
+        node->in_flight = e->in_flight;
     }
     size_t at = balance_pick(u->conf->balance, &u->balance, u->nodes, u->conf->n, hash, &u->worker->rng);
     *why = resolved ? REASON_no_endpoint : REASON_unresolved;

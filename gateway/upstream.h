@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "balance.h"
 #include "conf/snapshot.h"
+#include "health.h"
 #include "lib/list.h"
 #include "reason.h"
 
@@ -33,18 +34,19 @@ struct endpoint {
 struct upstream {
     const struct upstream_conf *conf;
     struct worker *worker;
+    struct health *health;           /* owned */
     struct endpoint *endpoints;
     struct balance_state balance;
     struct balance_node *nodes;      /* scratch for a pick: conf->n of them */
 };
 
-void upstream_init(struct upstream *, struct worker *, const struct upstream_conf *);
+void upstream_init(struct upstream *, struct worker *, const struct upstream_conf *, struct shared_set *);
 void upstream_fini(struct upstream *);       /* closes idle connections; no attempts may be left */
 
 #define ENDPOINT_NONE SIZE_MAX
 
-/* The endpoint for a try. `tried`: a bit for each of the first 64 endpoints that is not to be used again. ENDPOINT_NONE:
- * *why says unresolved or no_endpoint. */
+/* The endpoint for a try: one that is not out. `tried`: a bit for each of the first 64 endpoints that is not to be used
+ * again. ENDPOINT_NONE: *why says unresolved or no_endpoint. */
 size_t upstream_pick(struct upstream *, uint64_t tried, uint64_t hash, enum reason *why);
 
 /* Is there one that upstream_pick() could give, `tried` as there? */
@@ -57,6 +59,10 @@ struct up *endpoint_connect(struct endpoint *, struct attempt *, bool fresh, boo
 /* For up_h1.c: puts a connection with nothing owed on it into the pool; false: it is full, close it. */
 bool endpoint_pool(struct endpoint *, struct upconn *);
 void endpoint_unpool(struct endpoint *, struct upconn *);
+
+/* For up_h1.c: a connection begins or ends to serve an attempt. */
+void endpoint_begin(struct endpoint *);
+void endpoint_end(struct endpoint *);
 
 void endpoint_set_addresses(struct endpoint *, const struct address *, size_t n);
 

@@ -29,7 +29,7 @@ struct view *view_new(struct worker *w, struct snapshot *snap)
     }
     v->upstreams = mem_array(snap->n_upstreams, sizeof *v->upstreams);
     for (size_t i = 0; i < snap->n_upstreams; i++)
-        upstream_init(&v->upstreams[i], w, &snap->upstreams[i]);
+        upstream_init(&v->upstreams[i], w, &snap->upstreams[i], snap->shared);
     return v;
 }
 

@@ -697,7 +697,7 @@ TEST(a_reload_keeps_the_window_and_the_state)
 
 #define ENDPOINTS(OPTIONS, MORE) \
     SIM_HEAD "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\", \"http://127.0.0.1:82\"], balance: round_robin, " \
-    "filters: [{breaker: {scope: endpoint, " OPTIONS "}}" MORE "]}}\n" \
+    "eject: {share: 0%}, filters: [{breaker: {scope: endpoint, " OPTIONS "}}" MORE "]}}\n" \
     "routes: [{match: /, upstream: api, timeout: 20s}]\n"
 
 static void key_is(const struct sim *s, const char *url, const char *text)

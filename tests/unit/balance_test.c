@@ -20,7 +20,7 @@ static void world_init(struct world *w, size_t n, uint64_t seed)
     balance_init(&w->state, &w->rng);
     w->n = n;
     for (size_t i = 0; i < n; i++)
-        w->v[i] = (struct balance_node){.id_hash = rng_next(&w->rng), .usable = true};
+        w->v[i] = (struct balance_node){.id_hash = rng_next(&w->rng), .share = BALANCE_FULL, .usable = true};
 }
 
 static size_t pick(struct world *w, enum balance how, uint64_t key)
@@ -254,5 +254,100 @@ TEST(a_hash_goes_on_to_the_next_when_one_was_tried)
         EXPECT(pick(&w, BALANCE_HASH, key) == BALANCE_NONE);
         for (size_t i = 0; i < 5; i++)
             w.v[i].usable = true;
+    }
+}
+
+/* ---- shares of one that came back ---- */
+
+enum { MANY = 40000 };
+
+/* `share` of what another got, within 3 %, and what chance does to so few. */
+static bool about(unsigned its, unsigned others, unsigned share)
+{
+    double wanted = (double)others * share / BALANCE_FULL, off = its - wanted;
+    return off * off < 16 * wanted + 9e-4 * wanted * wanted;
+}
+
+/* Nothing to do otherwise: in turns. */
+TEST(a_ramping_endpoint_gets_its_part_of_the_turns)
+{
+    static const unsigned shares[] = {100, 250, 550, 900, BALANCE_FULL};
+    static const size_t sizes[] = {2, 3, 8, N_MAX};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t s = 0; s < 5 * 4; s++) {
+            struct world w;
+            size_t n = sizes[s / 5];
+            unsigned sum = 0;
+            test_row("%s, %zu endpoints, %u", k ? "least requests" : "round robin", n, shares[s % 5]);
+            world_init(&w, n, 1 + s);
+            w.v[1].share = (uint16_t)shares[s % 5];
+            for (unsigned i = 0; i < MANY; i++)
+                pick(&w, kinds[k], 0);
+            for (size_t i = 0; i < n; i++)
+                sum += w.picks[i];
+            EXPECT_EQ(sum, MANY);
+            EXPECT(about(w.picks[1], (MANY - w.picks[1]) / (unsigned)(n - 1), shares[s % 5]));
+            EXPECT(n > BALANCE_SCAN_MAX || about(w.picks[0], (MANY - w.picks[1]) / (unsigned)(n - 1), BALANCE_FULL));
+        }
+    }
+}
+
+/* Requests that stay: it has its part of them, although it began with none. */
+TEST(under_load_a_ramping_endpoint_has_its_part_of_the_requests)
+{
+    static const unsigned shares[] = {100, 300, 700};
+    static const size_t sizes[] = {2, 5, N_MAX};
+    for (size_t s = 0; s < 3 * 3; s++) {
+        struct world w;
+        size_t n = sizes[s / 3], held[4000];
+        unsigned under_way = (unsigned)n * 40;
+        double its = 0, all = 0;
+        test_row("%zu endpoints, %u", n, shares[s % 3]);
+        world_init(&w, n, 7 + s);
+        w.v[1].share = (uint16_t)shares[s % 3];
+        for (unsigned i = 0; i < MANY; i++) {            /* a random one ends, another begins */
+            unsigned at = i < under_way ? i : (unsigned)rng_below(&w.rng, under_way);
+            if (i >= under_way)
+                w.v[held[at]].in_flight--;
+            held[at] = pick(&w, BALANCE_LEAST_REQUESTS, 0);
+            w.v[held[at]].in_flight++;
+            if (i > MANY / 2) {
+                its += w.v[1].in_flight;
+                all += under_way;
+            }
+        }
+        double ratio = its / ((all - its) / (double)(n - 1));
+        EXPECT(ratio > shares[s % 3] * 0.8e-3 - 0.02 && ratio < shares[s % 3] * 1.2e-3 + 0.04);
+    }
+}
+
+TEST(those_that_ramp_take_all_when_no_other_is_left)
+{
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t n = 1; n <= N_MAX; n += 3) {
+            struct world w;
+            test_row("kind %zu n %zu", k, n);
+            world_init(&w, n, 1);
+            for (size_t i = 0; i < n; i++)
+                w.v[i].share = 100;
+            for (unsigned i = 0; i < 500; i++)
+                EXPECT(pick(&w, kinds[k], i) != BALANCE_NONE);
+            for (size_t i = 0; i < n; i++)
+                w.v[i].usable = i == n - 1;
+            for (unsigned i = 0; i < 50; i++)
+                EXPECT_EQ(pick(&w, kinds[k], i), n - 1);
+        }
+    }
+}
+
+TEST(keys_stay_with_an_endpoint_that_ramps)
+{
+    struct world w;
+    world_init(&w, 5, 1);
+    for (uint64_t key = 0; key < 2000; key++) {
+        w.v[3].share = BALANCE_FULL;
+        size_t before = pick(&w, BALANCE_HASH, key);
+        w.v[3].share = 100;
+        EXPECT_EQ(pick(&w, BALANCE_HASH, key), before);
     }
 }

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checks of endpoints; probe.h says when.
+ *
+ * A small client of its own, for what libevent's can do is less than what is asked for: unix sockets, one exact deadline over
+ * connecting and answering, and an answer judged by the parser that judges answers to requests. An endpoint that speaks so that
+ * requests to it would fail is not well.
+ *
+ * A probe has one timer, which is either the next check or the deadline of the one that runs, and a socket while one runs. The
+ * head's status is all that counts: nothing behind it is read. A check ends in one place, check_end(), which reports, closes
+ * and sets the timer to the next step of the interval.
+ */
+#include "probe.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "http/parse.h"
+#include "lib/check.h"
+#include "lib/mem.h"
+#include "lib/page.h"
+#include "lib/rng.h"
+
+enum { ANSWER_MAX = 16 * 1024 };
+
+static const struct http_limits limits = {.head = ANSWER_MAX, .target = 1, .fields = HTTP_FIELDS_MAX};
+
+enum probe_state { PROBE_WAITING, PROBE_CONNECTING, PROBE_SENDING, PROBE_READING };
+
+struct probe {
+    struct probes *probes;
+    struct health *health;
+    size_t upstream, endpoint;
+    struct address *v;               /* owned */
+    size_t n, next;                  /* addresses; which one comes next */
+    size_t tried;                    /* addresses, by the check that runs */
+    struct page request;
+    uint64_t due;                    /* when the next check begins */
+    enum probe_state state;
+    struct event timer, io;
+    int fd;                          /* -1: none */
+    size_t sent, len;
+    char *in;                        /* ANSWER_MAX bytes while an answer is read */
+    struct http_parser parser;
+};
+
+struct probes {
+    struct event_base *base;
+    const struct clock *clock;
+    struct probe *v;
+    size_t n;
+};
+
+static void timer_set(struct probe *p, uint64_t at)
+{
+    uint64_t now = clock_mono(p->probes->clock), us = at > now ? (at - now + 999) / 1000 : 0;
+    struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+    check(evtimer_add(&p->timer, &tv) == 0);
+}
+
+static void socket_close(struct probe *p)
+{
+    if (p->fd < 0)
+        return;
+    event_del(&p->io);
+    close(p->fd);
+    p->fd = -1;
+}
+
+/* In step with the first one, however long a check or the loop took. */
+static void next_set(struct probe *p, uint64_t now)
+{
+    uint64_t every = p->health->conf->check.every;
+    p->due = time_after(p->due, every);
+    if (p->due <= now)
+        p->due = time_after(p->due, (now - p->due) / every * every + every);
+    timer_set(p, p->due);
+}
+
+static void check_end(struct probe *p, enum reason reason, int status)
+{
+    uint64_t now = clock_mono(p->probes->clock);
+    socket_close(p);
+    mem_free(p->in);
+    p->in = NULL;
+    p->state = PROBE_WAITING;
+    health_checked(p->health, p->endpoint, reason, status, now);
+    next_set(p, now);
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void await(struct probe *p, enum probe_state state, short what)
+{
+    if (p->state != PROBE_WAITING)
+        event_del(&p->io);
+    p->state = state;
+    check(event_assign(&p->io, p->probes->base, p->fd, (short)(what | EV_PERSIST), on_io, p) == 0);
+    check(event_add(&p->io, NULL) == 0);
+}
+
+/* False: it failed at once. */
+static bool address_connect(struct probe *p, const struct address *a)
+{
+    p->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (p->fd < 0)
+        return false;
+    if (connect(p->fd, &a->sa, a->len) != 0 && errno != EINPROGRESS) {
+        close(p->fd);
+        p->fd = -1;
+        return false;
+    }
+    p->state = PROBE_WAITING;
+    await(p, PROBE_CONNECTING, EV_WRITE);
+    return true;
+}
+
+static void connect_next(struct probe *p)
+{
+    while (p->tried < p->n) {
+        const struct address *a = &p->v[p->next];
+        p->next = (p->next + 1) % p->n;
+        p->tried++;
+        if (address_connect(p, a))
+            return;
+    }
+    check_end(p, REASON_connect_failed, 0);
+}
+
+static void check_begin(struct probe *p)
+{
+    if (p->n == 0) {
+        next_set(p, clock_mono(p->probes->clock));
+        return;
+    }
+    p->tried = p->sent = p->len = 0;
+    timer_set(p, time_after(clock_mono(p->probes->clock), p->health->conf->check.timeout));
+    connect_next(p);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct probe *p = arg;
+    (void)fd, (void)what;
+    if (p->state == PROBE_WAITING)
+        check_begin(p);
+    else
+        check_end(p, p->state == PROBE_CONNECTING ? REASON_connect_timeout : REASON_first_byte_timeout, 0);
+}
+
+static void on_connected(struct probe *p)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
+        socket_close(p);
+        connect_next(p);
+        return;
+    }
+    await(p, PROBE_SENDING, EV_WRITE);
+}
+
+static void answer_await(struct probe *p)
+{
+    p->in = mem_alloc(ANSWER_MAX);
+    http_parser_init(&p->parser, PARSE_RESPONSE, &limits);
+    await(p, PROBE_READING, EV_READ);
+}
+
+static void request_send(struct probe *p)
+{
+    while (p->sent < p->request.len) {
+        ssize_t n = send(p->fd, p->request.at + p->sent, p->request.len - p->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0) {
+            answer_await(p);         /* it may have answered before it closed */
+            return;
+        }
+        p->sent += (size_t)n;
+    }
+    answer_await(p);
+}
+
+/* Interim answers are taken off until the final one is there. */
+static void answer_parse(struct probe *p)
+{
+    for (;;) {
+        enum parse result = http_parse(&p->parser, p->in, p->len);
+        if (result == PARSE_MORE && p->len < ANSWER_MAX)
+            return;
+        if (result != PARSE_OK) {
+            check_end(p, REASON_upstream_bad, 0);
+            return;
+        }
+        if (p->parser.status >= 200 || p->parser.status == 101) {
+            check_end(p, REASON_none, p->parser.status);
+            return;
+        }
+        p->len -= p->parser.head_len;
+        memmove(p->in, p->in + p->parser.head_len, p->len);
+        http_parser_init(&p->parser, PARSE_RESPONSE, &limits);
+    }
+}
+
+static void answer_read(struct probe *p)
+{
+    ssize_t n = recv(p->fd, p->in + p->len, ANSWER_MAX - p->len, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        check_end(p, REASON_upstream_reset, 0);
+        return;
+    }
+    p->len += (size_t)n;
+    answer_parse(p);
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg)
+{
+    struct probe *p = arg;
+    (void)fd, (void)what;
+    switch (p->state) {
+    case PROBE_CONNECTING:
+        on_connected(p);
+        return;
+    case PROBE_SENDING:
+        request_send(p);
+        return;
+    case PROBE_READING:
+        answer_read(p);
+        return;
+    case PROBE_WAITING:
+        break;
+    }
+    unreachable();
+}
+
+/* With `host: client` there is no client to ask: the endpoint's own. */
+static void request_make(struct probe *p)
+{
+    const struct upstream_conf *u = p->health->conf;
+    struct str host = u->host_mode == HOST_NAME ? u->host_name : u->endpoints[p->endpoint].authority;
+    page_printf(&p->request, "GET " STR_FMT " HTTP/1.1\r\nHost: " STR_FMT "\r\nUser-Agent: weir-health\r\nAccept: */*\r\n"
+                             "Connection: close\r\n\r\n", STR_ARG(u->check.path), STR_ARG(host));
+}
+
+static void addresses_set(struct probe *p, const struct address *v, size_t n)
+{
+    mem_free(p->v);
+    p->v = mem_array(n, sizeof *v);
+    memcpy(p->v, v, n * sizeof *v);
+    p->n = n;
+    p->next = 0;
+}
+
+static void probe_init(struct probe *p, struct probes *all, struct health *h, size_t upstream, size_t endpoint, uint64_t at)
+{
+    const struct address *a = &h->conf->endpoints[endpoint].address;
+    *p = (struct probe){.probes = all, .health = h, .upstream = upstream, .endpoint = endpoint, .fd = -1, .due = at};
+    if (a->len)
+        addresses_set(p, a, 1);
+    request_make(p);
+    check(evtimer_assign(&p->timer, all->base, on_timer, p) == 0);
+    timer_set(p, at);
+}
+
+struct probes *probes_new(struct event_base *base, const struct clock *clock, const struct healths *healths, uint64_t seed)
+{
+    struct probes *all = mem_zalloc(sizeof *all);
+    struct rng rng;
+    uint64_t now = clock_mono(clock);
+    size_t most = 0;
+    rng_seed(&rng, seed);
+    all->base = base;
+    all->clock = clock;
+    for (size_t u = 0; u < healths->n; u++)
+        most += healths->v[u]->conf->check.path.len ? healths->v[u]->conf->n : 0;
+    all->v = mem_array(most, sizeof *all->v);
+    for (size_t u = 0; u < healths->n; u++) {
+        struct health *h = healths->v[u];
+        for (size_t e = 0; e < h->conf->n && h->conf->check.path.len; e++)
+            probe_init(&all->v[all->n++], all, h, u, e, now + rng_below(&rng, h->conf->check.every));
+    }
+    return all;
+}
+
+void probes_free(struct probes **at)
+{
+    struct probes *all = *at;
+    *at = NULL;
+    if (!all)
+        return;
+    for (size_t i = 0; i < all->n; i++) {
+        struct probe *p = &all->v[i];
+        socket_close(p);
+        event_del(&p->timer);
+        mem_free(p->in);
+        mem_free(p->v);
+        page_free(&p->request);
+    }
+    mem_free(all->v);
+    mem_free(all);
+}
+
+void probes_addresses(struct probes *all, size_t upstream, size_t endpoint, const struct address *v, size_t n)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->v[i].upstream == upstream && all->v[i].endpoint == endpoint)
+            addresses_set(&all->v[i], v, n);
+}
