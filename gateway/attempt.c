@@ -415,6 +415,8 @@ void attempt_judge(struct request *r)
         if (r->n_attempts < ATTEMPTS_MAX
             && (next == CHAIN_RETRY ? attempt_again(r, call.not_before) : attempt_failover(r, call.failover)))
             return;
+        if (next == CHAIN_RETRY && attempt_failover(r, (struct str){NULL, 0}))
+            return;                  /* what may be repeated may also go to the fallback */
         chain_cursor_next(r);        /* it cannot be: the others are asked about what there is */
         attempt_judge(r);
         return;
