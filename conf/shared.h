@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * State that outlives snapshots: of named instances, found again by type and name. Opened by the control thread (what has no shared_adopt: by any), closed
- * by any; the memory that it hands out is for any thread, by the filter's own rules.
+ * State that outlives snapshots: of named instances, found again by type and name. Opened by the control thread (what has
+ * no shared_adopt: by any), closed by any; the memory that it hands out is for any thread, by the filter's own rules.
  */
 struct filter;
 struct shared_set;
