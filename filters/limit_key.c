@@ -274,13 +274,23 @@ static struct str query_get(struct request *r, struct str name, bool *repeated)
     return str_of(text, uri_query_decode(raw, text));
 }
 
+static struct str param_get(struct request *r, struct str name)
+{
+    struct str raw = request_param(r, name);
+
+    if (!raw.len || !memchr(raw.at, '%', raw.len))
+        return raw;
+    char *text = arena_alloc(request_arena(r), raw.len);
+    return str_of(text, uri_segment_decode(raw, text));
+}
+
 static struct str text_get(const struct limit_part *p, struct request *r, bool *repeated)
 {
     switch (p->type) {
     case PART_HEADER: return header_get(request_head(r), p->name, repeated);
     case PART_COOKIE: return request_cookie(r, p->name, repeated);
     case PART_QUERY: return query_get(r, p->name, repeated);
-    case PART_PARAM: return request_param(r, p->name);
+    case PART_PARAM: return param_get(r, p->name);
     case PART_HOST: return request_host(r);
     case PART_ROUTE: return request_route(r);
     case PART_CONSUMER: return request_attribute(r, p->attribute);

@@ -16,11 +16,12 @@
  * A key is a list of alternatives, of which the first that the request has in full counts; an alternative is one part, or
  * several joined by " + ". An empty value is none. A request that has none of them falls to its client_ip. Two values of one
  * part (two lines of the header, two cookies, two query parameters of the name, equal or not) are ambiguous, and so is a header
- * in another spelling that back ends may take for the name (X_Api_Key): the request must be refused, or a caller could choose which of them is counted here and which upstream. That goes for the alternative that
- * counts and for those before it; what stands behind it is not looked at.
+ * in another spelling that back ends may take for the name (X_Api_Key): the request must be refused, or a caller could choose
+ * which of them is counted here and which upstream. That goes for the alternative that counts and for those before it; what
+ * stands behind it is not looked at.
  *
  * Values are compared as bytes: a header's without the blanks around it, of Authorization what follows the scheme, a cookie's
- * without blanks and quotes around it, a query parameter's decoded, a host's in lower case.
+ * without blanks and quotes around it, a query parameter's and a path parameter's decoded, a host's in lower case.
  *
  * Parsed by the control thread into the snapshot's arena, immutable then; hashing is for any thread.
  */

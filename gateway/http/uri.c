@@ -324,3 +324,12 @@ size_t uri_query_decode(struct str raw, char *out)
         out[n] = decoded_at(raw, &i);
     return n;
 }
+
+size_t uri_segment_decode(struct str raw, char *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < raw.len; n++)
+        out[n] = raw.at[i] == '+' ? raw.at[i++] : decoded_at(raw, &i);
+    return n;
+}

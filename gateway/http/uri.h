@@ -50,5 +50,7 @@ bool uri_query_get_once(struct str query, struct str name, struct str *value, bo
 bool uri_query_is_encoded(struct str raw);
 /* Decodes one into `out`, which has room for raw.len bytes: "+" is a space, what is no escape stays. Returns its length. */
 size_t uri_query_decode(struct str raw, char *out);
+/* The same for a segment of a path, where "+" is itself. */
+size_t uri_segment_decode(struct str raw, char *out);
 
 #endif

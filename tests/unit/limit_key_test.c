@@ -250,6 +250,10 @@ TEST(who_is_the_same_caller)
         {"key: query:k", "ip 1.1.1.1; query k=", "ip 1.1.1.1; query k=a", false},
         {"key: param:id", "param 7", "param 7; host x", true},
         {"key: param:id", "param 7", "param 8", false},
+        {"key: param:id", "param a@b", "param a%40b", true},           /* as back ends read it */
+        {"key: param:id", "param a%C3%A9", "param a%c3%a9", true},
+        {"key: param:id", "param a+b", "param a%20b", false},
+        {"key: param:id", "param a+b", "param a%2Bb", true},
         {"key: param:other", "param 7", "param 8", true},
         {"key: host", "host API.example", "host api.EXAMPLE", true},
         {"key: host", "host a", "host b", false},

@@ -170,3 +170,16 @@ TEST(decoded_parameters)
     char nul[3];
     EXPECT_STR_EQ(str_of(nul, uri_query_decode(STR("%00"), nul)), STR("\0"));
 }
+
+TEST(a_segment_is_decoded)
+{
+    static const struct { const char *raw, *text; } rows[] = {
+        {"", ""}, {"abc", "abc"}, {"a%40b", "a@b"}, {"%c3%A9", "\xc3\xa9"}, {"a+b", "a+b"}, {"%2B+", "++"}, {"%2", "%2"},
+        {"%zz%", "%zz%"}, {"%2541", "%41"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char out[20];
+        test_row("%s", rows[i].raw);
+        EXPECT_STR(str_of(out, uri_segment_decode(str_c(rows[i].raw), out)), rows[i].text);
+    }
+}
