@@ -271,6 +271,12 @@ static void concurrency_fini(void *shared)
 
 /* ---- an attempt ---- */
 
+/* Of a leg: all its attempts count for the same caller, though what is sent up may lose the field that said who it is. */
+struct concurrency_leg {
+    bool made;
+    struct semaphore_ask ask;
+};
+
 struct concurrency_attempt {
     struct ticket ticket;
     struct lease *lease;             /* NULL: not asked yet */
@@ -293,10 +299,16 @@ static struct str word_of(const struct call *call, const struct concurrency_prio
 }
 
 /* False: what tells callers apart is ambiguous. */
-static bool ask_make(const struct call *call, struct semaphore_ask *ask)
+static bool ask_make(const struct call *call, struct concurrency_leg *leg)
 {
     const struct concurrency_options *o = call->options;
     const struct concurrency *c = call->shared;
+    struct semaphore_ask *ask = &leg->ask;
+
+    if (leg->made) {
+        ask->deadline = request_deadline(call->req);
+        return true;
+    }
 
     *ask = (struct semaphore_ask){.deadline = request_deadline(call->req)};
     if (is_keyed(o) && !limit_key_of(&o->key, call->req, &c->secret, &ask->key))
@@ -304,6 +316,7 @@ static bool ask_make(const struct call *call, struct semaphore_ask *ask)
     if (o->fair_by.n > 0 && !limit_key_of(&o->fair_by, call->req, &c->secret, &ask->flow))
         return false;
     ask->class = concurrency_class(&o->priority, request_route(call->req), word_of(call, &o->priority));
+    leg->made = true;
     return true;
 }
 
@@ -349,19 +362,19 @@ static enum verdict ask_first(struct call *call, struct concurrency_attempt *a)
 {
     const struct concurrency_options *o = call->options;
     struct semaphores *all = semaphores_of(call->shared, o);
-    struct semaphore_ask ask;
+    struct concurrency_leg *leg = call->state;
     uint64_t wait = 0;
 
-    if (!ask_make(call, &ask)) {
+    if (!ask_make(call, leg)) {
         count(call, COUNT_AMBIGUOUS);
         call->reason = REASON_ambiguous_key;
         return FILTER_FAIL;
     }
     enum semaphore_answer answer = SEMAPHORE_ENTERED;
-    if (!semaphore_try(all, &ask, call->now, &a->ticket)) {
+    if (!semaphore_try(all, &leg->ask, call->now, &a->ticket)) {
         if (call->shadow)
             return would_wait(call);
-        answer = semaphore_wait(all, &ask, wake_handle(call), call->now, &a->ticket, &wait);
+        answer = semaphore_wait(all, &leg->ask, wake_handle(call), call->now, &a->ticket, &wait);
     }
     switch (answer) {
     case SEMAPHORE_ENTERED:
@@ -392,9 +405,8 @@ static enum verdict give_up(struct call *call, struct concurrency_attempt *a, un
  * comes too late is given back unclaimed: it was never used, and says nothing about how long a slot is held. */
 static enum verdict ask_again(struct call *call, struct concurrency_attempt *a)
 {
-    const struct concurrency_options *o = call->options;
     struct concurrency *c = call->shared;
-    uint64_t until = time_after(a->queued_at, o->max_wait), waited = call->now - a->queued_at, wait;
+    uint64_t waited = call->now - a->queued_at, wait;
 
     if (request_deadline(call->req) <= call->now)
         return give_up(call, a, COUNT_TIMEOUT, waited);
@@ -403,11 +415,8 @@ static enum verdict ask_again(struct call *call, struct concurrency_attempt *a)
         histogram_add(&c->waits, waited);
         count(call, COUNT_ENTERED);
         return FILTER_NEXT;
-    case SEMAPHORE_WAITS:
-        if (call->now >= until)
-            return give_up(call, a, COUNT_TIMEOUT, wait);
-        wait_until(call, until);
-        return FILTER_WAIT;
+    case SEMAPHORE_WAITS:            /* nobody woke it but its own timer */
+        return give_up(call, a, COUNT_TIMEOUT, wait);
     case SEMAPHORE_FULL:
         return give_up(call, a, COUNT_FULL, wait);
     case SEMAPHORE_HOPELESS:
@@ -522,6 +531,7 @@ const struct filter filter_concurrency = {
     .fields = concurrency_fields,
     .options_size = sizeof(struct concurrency_options),
     .shared_size = sizeof(struct concurrency),
+    .state_size = sizeof(struct concurrency_leg),
     .attempt_size = sizeof(struct concurrency_attempt),
     .options_check = concurrency_check,
     .shared_adopt = concurrency_adopt,

@@ -20,6 +20,7 @@
 #include "conf/named.h"
 #include "conf/yaml.h"
 #include "http/uri.h"
+#include "lib/mem.h"
 #include "request.h"
 
 enum { PARTS_MAX = 4, ALTERNATIVES_MAX = 8 };
@@ -62,6 +63,23 @@ static uint64_t domain_of(enum limit_part_type type, struct str name)
     return type == PART_HEADER ? hash_str_nocase(&fixed, name) : hash_str(&fixed, name);
 }
 
+static bool is_of_the_connection(struct str name)
+{
+    switch (header_id(name)) {
+    case HEADER_CONNECTION:
+    case HEADER_KEEP_ALIVE:
+    case HEADER_PROXY_CONNECTION:
+    case HEADER_TE:
+    case HEADER_TRAILER:
+    case HEADER_TRANSFER_ENCODING:
+    case HEADER_UPGRADE:
+    case HEADER_HTTP2_SETTINGS:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* "header:x-api-key" or "host". */
 static int part_read(struct limit_part *p, struct str text, const struct yaml_node *n, struct load *l, struct err *e)
 {
@@ -86,6 +104,10 @@ static int part_read(struct limit_part *p, struct str text, const struct yaml_no
     if (part_types[type].named && !http_is_token(name))
         return yaml_err(e, l, n, STR_FMT ": \"%s\" is not a name: letters, digits and !#$%%&'*-.^_`|~ only", STR_ARG(word),
                         quoted(name).text);
+    if (type == PART_HEADER && header_id(name) == HEADER_HOST)
+        return yaml_err(e, l, n, "header:%s: write `host`, which knows no port and no case", quoted(name).text);
+    if (type == PART_HEADER && is_of_the_connection(name))
+        return yaml_err(e, l, n, "header:%s belongs to the connection and is gone before filters run", quoted(name).text);
     *p = (struct limit_part){.type = (enum limit_part_type)type, .name = name,
                              .credentials = type == PART_HEADER && header_id(name) == HEADER_AUTHORIZATION,
                              .domain = domain_of((enum limit_part_type)type, name)};
@@ -274,10 +296,9 @@ static struct str query_get(struct request *r, struct str name, bool *repeated)
     return str_of(text, uri_query_decode(raw, text));
 }
 
-static struct str param_get(struct request *r, struct str name)
+/* As most readers of cookies and of paths take it: %41 is A. */
+static struct str decoded(struct request *r, struct str raw)
 {
-    struct str raw = request_param(r, name);
-
     if (!raw.len || !memchr(raw.at, '%', raw.len))
         return raw;
     char *text = arena_alloc(request_arena(r), raw.len);
@@ -288,9 +309,9 @@ static struct str text_get(const struct limit_part *p, struct request *r, bool *
 {
     switch (p->type) {
     case PART_HEADER: return header_get(request_head(r), p->name, repeated);
-    case PART_COOKIE: return request_cookie(r, p->name, repeated);
+    case PART_COOKIE: return decoded(r, request_cookie(r, p->name, repeated));
     case PART_QUERY: return query_get(r, p->name, repeated);
-    case PART_PARAM: return param_get(r, p->name);
+    case PART_PARAM: return decoded(r, request_param(r, p->name));
     case PART_HOST: return request_host(r);
     case PART_ROUTE: return request_route(r);
     case PART_CONSUMER: return request_attribute(r, p->attribute);
@@ -362,15 +383,19 @@ static bool ip_read(struct str text, struct ip *ip)
 
 static bool value_add(struct mix *m, const struct limit_part *p, struct str value, const struct hash_key *secret)
 {
-    struct ip ip;
-
-    value = said(p, value);
-    if (p->type != PART_CLIENT_IP)
-        mix_add(m, p->domain, hash_text(p, value, secret));
-    else if (ip_read(value, &ip))
+    if (p->type == PART_CLIENT_IP) {
+        struct ip ip;
+        if (!ip_read(value, &ip))
+            return false;
         mix_ip(m, &ip);
-    else
-        return false;
+        return true;
+    }
+    char *text = mem_alloc(value.len + 1);
+    if (p->type == PART_COOKIE || p->type == PART_PARAM)
+        value = str_of(text, uri_segment_decode(value, text));
+    value = said(p, value);
+    mix_add(m, p->domain, hash_text(p, value, secret));
+    mem_free(text);
     return value.len > 0;
 }
 

@@ -542,21 +542,33 @@ static void shape(struct limit_store *st)
     st->n_shards = (buckets + ((uint64_t)1 << st->bits_max) - 1) >> st->bits_max;
 }
 
-struct limit_store *limit_store_new(uint64_t max_keys, const struct limit_rule *rule)
+static size_t head_size(const struct limit_store *st) { return (st->n_shards * sizeof(struct shard) + PAGE - 1) & ~(size_t)(PAGE - 1); }
+
+/* Address space for all that it may become. */
+static char *reserve(struct limit_store *st, uint64_t max_keys)
 {
     check(max_keys > 0 && max_keys <= MAX_KEYS);
-    struct limit_store *st = mem_zalloc(sizeof(*st));
-
     st->max_keys = max_keys;
     shape(st);
-    const size_t head = (st->n_shards * sizeof(struct shard) + PAGE - 1) & ~(size_t)(PAGE - 1);
-    st->reserved = head + (st->n_shards * sizeof(struct bucket) << st->bits_max);
-    char *at = mmap(NULL, st->reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    st->reserved = head_size(st) + (st->n_shards * sizeof(struct bucket) << st->bits_max);
+    return mmap(NULL, st->reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+bool limit_store_fits(uint64_t max_keys)
+{
+    struct limit_store st = {0};
+    char *at = reserve(&st, max_keys);
+    return at != MAP_FAILED && munmap(at, st.reserved) == 0;
+}
+
+struct limit_store *limit_store_new(uint64_t max_keys, const struct limit_rule *rule)
+{
+    struct limit_store *st = mem_zalloc(sizeof(*st));
+    char *at = reserve(st, max_keys);
     check(at != MAP_FAILED);
-    /* Where huge pages are the rule, the first key would cost 2 MiB. */
-    madvise(at, st->reserved, MADV_NOHUGEPAGE);
+    madvise(at, st->reserved, MADV_NOHUGEPAGE);  /* where huge pages are the rule, the first key would cost 2 MiB */
     st->shards = (struct shard *)(void *)at;
-    st->buckets = (struct bucket *)(void *)(at + head);
+    st->buckets = (struct bucket *)(void *)(at + head_size(st));
     for (uint64_t i = 0; i < st->n_shards; i++)
         check(pthread_mutex_init(&st->shards[i].lock, NULL) == 0);
     limit_store_set_rule(st, rule);

@@ -19,6 +19,8 @@
  */
 struct limit_store;
 
+/* Is there address space for a table of max_keys? limit_store_new() ends the process where there is none. */
+bool limit_store_fits(uint64_t max_keys);
 /* max_keys: 1 to 2^40. Control thread. */
 struct limit_store *limit_store_new(uint64_t max_keys, const struct limit_rule *);
 void limit_store_free(struct limit_store *);                 /* NULL is legal; nobody uses it any more */

@@ -23,7 +23,7 @@
  *
  * By key: shards of a lock each, with a table of the semaphores that are in use; all is done under the lock, which is
  * shared with few. Nobody takes two locks. There is one rule in each shard, so that one lock is all that a decision
- * needs, and one average of the service time for all keys, so that a key that was never seen has one too.
+ * needs. A key that is in use has an average of the service time of its own.
  *
  * Not done here: timers (the caller's, by claim and leave), counting of refusals, and cutting what is over a lower max.
  */
@@ -65,7 +65,8 @@ struct shard {
 struct semaphores {
     bool keyed;
     size_t n;                        /* shards; one without keys */
-    _Atomic uint64_t service;        /* ns; 0: not known yet */
+    _Atomic uint64_t service;        /* ns, of all keys; 0: not known yet */
+    _Atomic uint64_t service_max;    /* ns, of a sample */
     struct semaphore one;            /* without keys */
     struct shard shards[];
 };
@@ -195,29 +196,31 @@ static void give_back_slot(struct visit *v, uint64_t now)
 
 /* --- how long it may take ----------------------------------------------------------------------------------------- */
 
-static uint64_t service_of(const struct semaphores *all)
+/* By key it is the key's own, for one caller's slow requests must not empty another's queue: 0 until one of them has ended. */
+static uint64_t service_of(const struct semaphores *all, const struct semaphore *s)
 {
-    return atomic_load_explicit(&all->service, memory_order_relaxed);
+    return atomic_load_explicit(all->keyed ? &s->service : &all->service, memory_order_relaxed);
 }
 
-/* Two workers at once may lose a sample: it is an average. */
-/* A sample counts for eight times the average at the most: a stream of an hour says little of how soon a slot comes free, and
- * a service that has really become slow doubles the average with each sample. */
-static void service_learn(struct semaphores *all, uint64_t held)
+/* Two workers at once may lose a sample: it is an average. A stream of an hour says little of how soon a slot comes free, so a
+ * sample counts for eight times the average at the most, and for twice the time in which one of all slots would come free
+ * for the first in the queue; a service that has really become slow doubles the average with each sample. */
+static void service_learn(_Atomic uint64_t *average, uint64_t most, uint64_t held)
 {
-    uint64_t old = service_of(all), now = held;
+    uint64_t old = atomic_load_explicit(average, memory_order_relaxed), now;
     if (old != 0 && held / SERVICE_SHARE > old)
         held = old * SERVICE_SHARE;
-    if (old != 0)
-        now = held > old ? old + (held - old) / SERVICE_SHARE : old - (old - held) / SERVICE_SHARE;
+    if (held > most)
+        held = most;
+    now = old == 0 ? held : held > old ? old + (held - old) / SERVICE_SHARE : old - (old - held) / SERVICE_SHARE;
     if (now != old)
-        atomic_store_explicit(&all->service, now, memory_order_relaxed);
+        atomic_store_explicit(average, now, memory_order_relaxed);
 }
 
 static uint64_t expected_wait(const struct visit *v, unsigned class, uint64_t flow)
 {
     unsigned __int128 wait = fair_queue_position(&v->sem->queue, class, flow);
-    wait = wait * service_of(v->all) / cap_of(v->shard, class);
+    wait = wait * service_of(v->all, v->sem) / cap_of(v->shard, class);
     return wait > UINT64_MAX ? UINT64_MAX : (uint64_t)wait;
 }
 
@@ -225,7 +228,9 @@ static uint64_t expected_wait(const struct visit *v, unsigned class, uint64_t fl
 static uint64_t told_wait(const struct visit *v, unsigned class, uint64_t flow)
 {
     uint64_t wait = expected_wait(v, class, flow);
-    uint64_t next = service_of(v->all) / cap_of(v->shard, class);
+    uint64_t next = service_of(v->all, v->sem) / cap_of(v->shard, class);
+    if (next == 0)                   /* nothing of this key has ended yet: that of all keys is better than nothing */
+        next = atomic_load_explicit(&v->all->service, memory_order_relaxed) / cap_of(v->shard, class);
     if (wait < next)
         wait = next;
     return wait < NSEC_PER_MSEC ? NSEC_PER_MSEC : wait;
@@ -388,12 +393,15 @@ enum semaphore_answer semaphore_claim(struct ticket *t, uint64_t now, uint64_t *
 
 static void leave_slot(const struct ticket *t, uint64_t now)
 {
-    service_learn(t->all, now > t->since ? now - t->since : 0);
+    uint64_t held = now > t->since ? now - t->since : 0;
+    uint64_t most = atomic_load_explicit(&t->all->service_max, memory_order_relaxed);
+    service_learn(&t->all->service, most, held);
     if (!t->all->keyed && word_drop_slot(&t->sem->word))
         return;
     struct visit v;
     visit_begin(&v, t->all, shard_of(t->all, t->sem->hash));
     visit_see(&v, t->sem);
+    service_learn(&t->sem->service, most, held);
     give_back_slot(&v, now);
     visit_end(&v);
 }
@@ -446,6 +454,14 @@ static void rule_set(struct shard *s, const struct semaphore_rule *r)
     s->max_wait = r->max_wait;
 }
 
+static void service_bound(struct semaphores *all, const struct semaphore_rule *r)
+{
+    unsigned __int128 most = (unsigned __int128)r->max_wait * r->max * 2;
+    if (most == 0 || most > UINT64_MAX)
+        most = UINT64_MAX;
+    atomic_store_explicit(&all->service_max, (uint64_t)most, memory_order_relaxed);
+}
+
 struct semaphores *semaphores_new(bool keyed, const struct semaphore_rule *rule)
 {
     size_t n = keyed ? (size_t)1 << SHARD_BITS : 1;
@@ -453,6 +469,7 @@ struct semaphores *semaphores_new(bool keyed, const struct semaphore_rule *rule)
     rule_check(rule);
     all->keyed = keyed;
     all->n = n;
+    service_bound(all, rule);
     for (size_t i = 0; i < n; i++) {
         struct shard *s = &all->shards[i];
         pthread_mutex_init(&s->lock, NULL);
@@ -491,6 +508,7 @@ static void grant_keys(struct visit *v, uint64_t now)
 void semaphores_set_rule(struct semaphores *all, const struct semaphore_rule *rule, uint64_t now)
 {
     rule_check(rule);
+    service_bound(all, rule);
     for (size_t i = 0; i < all->n; i++) {
         struct visit v;
         visit_begin(&v, all, &all->shards[i]);
@@ -508,7 +526,7 @@ void semaphores_set_rule(struct semaphores *all, const struct semaphore_rule *ru
 static void stats_of(const struct semaphores *all, const struct semaphore *s, struct semaphore_stats *out)
 {
     uint64_t word = word_load(&s->word);
-    *out = (struct semaphore_stats){word_slots(word), word_places(word), 1, service_of(all)};
+    *out = (struct semaphore_stats){word_slots(word), word_places(word), 1, service_of(all, s)};
 }
 
 void semaphores_stats(struct semaphores *all, struct semaphore_stats *out)
@@ -517,7 +535,7 @@ void semaphores_stats(struct semaphores *all, struct semaphore_stats *out)
         stats_of(all, &all->one, out);
         return;
     }
-    *out = (struct semaphore_stats){.service = service_of(all)};
+    *out = (struct semaphore_stats){.service = atomic_load_explicit(&all->service, memory_order_relaxed)};
     for (size_t i = 0; i < all->n; i++) {
         struct shard *s = &all->shards[i];
         pthread_mutex_lock(&s->lock);

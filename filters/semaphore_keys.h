@@ -14,6 +14,7 @@
  */
 struct semaphore {
     _Atomic uint64_t word;           /* semaphore_word.h */
+    _Atomic uint64_t service;        /* ns that a slot is held, average; 0: not known yet */
     struct fair_queue queue;
     uint64_t hash;
     struct semaphore *chain;

@@ -136,6 +136,9 @@ static int token_bucket_check(void *options, struct load *load, struct err *err)
                         "ever pass; say a burst of at least %llu", (unsigned long long)o->cost,
                         (unsigned long long)o->burst, given ? "" : " (half a second of the rate)",
                         (unsigned long long)o->cost);
+    if (!limit_store_fits(o->max_keys))
+        return yaml_err(err, load, yaml_get(load->node, "max_keys"), "max_keys: there is no address space for a table of %llu",
+                        (unsigned long long)o->max_keys);
     fields_prepare(o, load);
     return limit_key_check(&o->key, load, err);
 }

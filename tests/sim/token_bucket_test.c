@@ -120,7 +120,6 @@ TEST(who_shares_a_bucket)
         {KEYED("header:x-key"), {one, one}, {GET, GET_WITH("X-Key: \r\n")}, true},         /* both fall to client_ip */
         {KEYED("header:x-key"), {one, two}, {GET, GET}, false},
         {KEYED("header:x-key"), {one, one}, {GET, GET_WITH("X-Key: a\r\n")}, false},
-        {KEYED("header:host"), {one, two}, {GET, GET}, true},
         {KEYED("cookie:sid"), {one, two}, {GET_WITH("Cookie: a=1; sid=x\r\n"), GET_WITH("Cookie: sid=x; b=2\r\n")}, true},
         {KEYED("cookie:sid"), {one, one}, {GET_WITH("Cookie: sid=x\r\n"), GET_WITH("Cookie: sid=y\r\n")}, false},
         {KEYED("cookie:sid"), {one, two}, {GET_WITH("Cookie: sid=x\r\n"), GET_WITH("Cookie: a=1; sid =\t x ;b=2\r\n")}, true},

@@ -144,6 +144,8 @@ TEST(what_may_not)
         {"key: [client_ip, x]", 18, "\"x\" is nothing to tell callers apart by; client_ip, header:NAME, cookie:NAME, "
          "query:NAME, param:NAME, host, route, consumer or all is"},
         {"key: 'header:'", 6, "\"header:\" lacks a name; write it like \"header:NAME\""},
+        {"key: header:Host", 6, "header:Host: write `host`, which knows no port and no case"},
+        {"key: header:te", 6, "header:te belongs to the connection and is gone before filters run"},
         {"key: cookie", 6, "\"cookie\" lacks a name; write it like \"cookie:NAME\""},
         {"key: client_ip:x", 6, "\"client_ip:x\": client_ip takes no name"},
         {"key: 'host:'", 6, "\"host:\": host takes no name"},
@@ -263,6 +265,8 @@ TEST(who_is_the_same_caller)
         {"key: consumer", "consumer a", "consumer b", false},
         {"key: cookie:sid", "cookie a", "cookie a; ip 1.1.1.1", true},
         {"key: cookie:sid", "cookie a", "cookie b", false},
+        {"key: cookie:sid", "cookie a", "cookie %61", true},
+        {"key: cookie:sid", "cookie a+b", "cookie a b", false},
         {"key: header:a + header:b", "h A: ab; h B: c", "h A: a; h B: bc", false},
         {"key: header:a + header:b", "h A: ab; h B: c", "h B: c; h A: ab", true},
         {"key: header:a + header:b", "h A: x; h B: y", "h A: y; h B: x", false},

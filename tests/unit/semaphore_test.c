@@ -362,7 +362,7 @@ TEST(hopeless_at_once)
         {4, 0, 1, 0, 2 * SEC, 0, SEMAPHORE_HOPELESS, MSEC},                /* nothing is known yet */
         {1, 9, 1, 0, 2 * SEC, 1, SEMAPHORE_WAITS, 0},
         {1, 0, 1, 0, 0, TIME_NEVER, SEMAPHORE_HOPELESS, MSEC},
-        {1, 10, 1, UINT64_MAX / 2, TIME_NEVER, TIME_NEVER, SEMAPHORE_HOPELESS, UINT64_MAX},
+        {1, 10, 1, UINT64_MAX / 2, 2 * SEC, TIME_NEVER, SEMAPHORE_HOPELESS, 40 * SEC},     /* one sample is no more than 4 s */
     };
     for (size_t i = 0; i < array_len(rows); i++) {
         struct office o;
