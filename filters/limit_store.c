@@ -542,7 +542,7 @@ static void shape(struct limit_store *st)
     st->n_shards = (buckets + ((uint64_t)1 << st->bits_max) - 1) >> st->bits_max;
 }
 
-static size_t head_size(const struct limit_store *st) { return (st->n_shards * sizeof(struct shard) + PAGE - 1) & ~(size_t)(PAGE - 1); }
+static size_t head_size(const struct limit_store *st) { return (st->n_shards * sizeof(struct shard) + PAGE - 1) / PAGE * PAGE; }
 
 /* Address space for all that it may become. */
 static char *reserve(struct limit_store *st, uint64_t max_keys)
