@@ -70,17 +70,26 @@ static void problem_member(struct json *j, const char *name, struct str value)
 
 static struct str problem_body(struct request *r, const struct reply *reply, uint64_t wait_ms)
 {
-    struct str detail = reply->detail.at ? reply->detail : str_c(reason_detail(reply->reason));
-    size_t cap = 512 + JSON_STRING_MAX(detail.len + reply->policy.len + r->id.len);
+    struct str detail = str_c(reason_detail(reply->reason));
+    size_t cap = 512 + detail.len + JSON_STRING_MAX(reply->detail.len + reply->policy.len + r->id.len);
     char *text = arena_alloc(&r->arena, cap);
     struct json j = json_init(text, cap);
-    json_raw(&j, STR("{\"type\":"));
-    json_string(&j, reply->status == 429 ? STR(QUOTA_TYPE) : STR("about:blank"));
-    problem_member(&j, "title", str_c(reason_title(reply->reason)));
-    json_raw(&j, STR(",\"status\":"));
+    /* What comes from reasons.def needs no escapes (reason_test.c). */
+    json_raw(&j, reply->status == 429 ? STR("{\"type\":\"" QUOTA_TYPE "\",\"title\":\"")
+                                      : STR("{\"type\":\"about:blank\",\"title\":\""));
+    json_raw(&j, str_c(reason_title(reply->reason)));
+    json_raw(&j, STR("\",\"status\":"));
     json_u64(&j, (uint64_t)reply->status);
-    problem_member(&j, "detail", detail);
-    problem_member(&j, "reason", str_c(reason_name(reply->reason)));
+    if (reply->detail.at) {
+        problem_member(&j, "detail", reply->detail);
+        json_raw(&j, STR(",\"reason\":\""));
+    } else {
+        json_raw(&j, STR(",\"detail\":\""));
+        json_raw(&j, detail);
+        json_raw(&j, STR("\",\"reason\":\""));
+    }
+    json_raw(&j, str_c(reason_name(reply->reason)));
+    json_raw(&j, STR("\""));
     if (reply->policy.at)
         problem_member(&j, "policy", reply->policy);
     if (wait_ms) {
