@@ -331,6 +331,14 @@ static enum breaker_outcome judge_answer(const struct breaker_options *o, const 
     return slow ? BREAKER_SLOW : BREAKER_SUCCESS;
 }
 
+/* An answer that began in time may be long, or taken slowly: then the deadline says nothing. Nor does the silence of a
+ * tunnel, in which nobody knows who ought to speak. */
+static enum breaker_outcome judge_late(const struct outcome *out)
+{
+    bool began = out->reason == REASON_total_timeout && out->first_byte;
+    return began || out->status == 101 ? BREAKER_NEUTRAL : BREAKER_FAILURE;
+}
+
 /* What the upstream said counts, whoever ended it then; then who ended it. */
 static enum breaker_outcome judge(const struct breaker_options *o, const struct breaker_attempt *a,
                                   const struct outcome *out)
@@ -345,7 +353,7 @@ static enum breaker_outcome judge(const struct breaker_options *o, const struct 
         return BREAKER_PRESSURE;
     switch (out->by) {
     case BY_DEADLINE:
-        return BREAKER_FAILURE;
+        return judge_late(out);
     case BY_CLIENT:                      /* it cancelled; or it ended a tunnel, as is its right */
     case BY_US:                          /* a filter cannot go on; or it repeats or replaces a good answer */
         return satisfied ? judge_answer(o, a, out) : BREAKER_NEUTRAL;

@@ -22,10 +22,24 @@
  * may fail at once, and no time pass in which a deadline could come. */
 enum { REPLAY_KEEP = 16 * 1024, INTERIM_MAX = 8, INTERIM_FLOOD = UINT8_MAX, ATTEMPTS_MAX = 64 };
 
+/* What is made of the head for one upstream, credentials and its name, is not for another. */
+static void head_for_leg(struct request *r, const struct upstream_conf *conf)
+{
+    if (r->head_kept) {
+        http_head_copy(&r->head, &r->head_before, &r->arena);
+        if (r->continued)
+            http_head_remove_id(&r->head, HEADER_EXPECT);
+    } else if (conf->filters.n > 0 || (r->hit.route->fallback.upstream && conf->host_mode != HOST_CLIENT)) {
+        http_head_copy(&r->head_before, &r->head, &r->arena);
+        r->head_kept = true;
+    }
+}
+
 void leg_enter(struct request *r, const struct upstream_conf *conf)
 {
     struct leg *leg = &r->leg;
     check(!leg->active);
+    head_for_leg(r, conf);
     *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true,
                          .times = r->times};
     leg->out.started = worker_now(r->worker);
@@ -187,6 +201,24 @@ static bool attempt_endpoint(struct request *r)
     return false;
 }
 
+/* What connecting fails for when it is the gateway that is short of something. */
+static bool is_own_want(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM || error == EADDRNOTAVAIL;
+}
+
+/* No connection could be begun. */
+static void connect_failed(struct attempt *a, int error)
+{
+    static struct log_limit limit;
+    a->out.reason = REASON_connect_failed;
+    a->fault = strerror(error);
+    if (!is_own_want(error))
+        return;
+    a->whose = BY_US;
+    log_limited(&limit, LOG_ERROR, "upstream", "%s: no connection can be begun: %s", a->endpoint->conf->url.at, a->fault);
+}
+
 bool attempt_pick(struct request *r)
 {
     struct attempt *a = &r->att;
@@ -195,8 +227,7 @@ bool attempt_pick(struct request *r)
         return false;
     }
     if (!attempt_connect(r, false) && !connect_next_address(r)) {
-        a->out.reason = REASON_connect_failed;
-        a->fault = strerror(errno);
+        connect_failed(a, errno);
         attempt_judge(r);
         return false;
     }
@@ -256,6 +287,8 @@ static void answer_forget(struct request *r)
 /* Whose doing a failure is. */
 static enum ended_by blame(const struct request *r, enum reason reason)
 {
+    if (r->att.whose != BY_UPSTREAM)
+        return r->att.whose;
     if (reason == REASON_total_timeout)
         return request_deadline_of(r);
     return reason_status(reason) == 504 ? BY_DEADLINE : BY_UPSTREAM;

@@ -61,6 +61,7 @@ struct attempt {
     bool reuse;                              /* the connection may be pooled when both sides are whole */
     bool upgraded;
     uint8_t interims;
+    enum ended_by whose;                     /* BY_CLIENT, BY_US: it failed by their doing; else as its reason says */
 };
 
 struct leg {
@@ -101,6 +102,8 @@ struct request {
     struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
 
     struct http_head head;
+    struct http_head head_before;            /* as it was before the filters of an upstream had it; if head_kept */
+    bool head_kept;
     struct str target, path, query, host, id;
     struct ip peer, client;
     const struct forward_peer *peer_text;    /* the connection's */

@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "http/uri.h"
 #include "lib/check.h"
+#include "upstream.h"
 #include "view.h"
 
 enum progress { MORE, PARKED };
@@ -331,6 +332,8 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
     r->by = by;
     reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
     r->reply.policy = r->policy;
+    if (reason == REASON_no_endpoint || reason == REASON_unresolved)
+        r->reply.retry_after = upstream_wait(r->leg.upstream);
     respond_reply(r);
 }
 

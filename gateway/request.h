@@ -68,7 +68,8 @@ void request_note(struct request *, enum reason);
 bool request_committed(const struct request *);              /* a byte of the final answer went out */
 struct arena *request_arena(struct request *);
 
-/* What goes to the upstream: edit in on_request (and in on_attempt: the edit stays for later attempts). */
+/* What goes to the upstream: edit in on_request (and in on_attempt: the edit stays for later attempts). What an upstream's filters
+ * edit is forgotten when another upstream is entered. */
 struct http_head *request_head(struct request *);
 
 /* The head that came or will be sent: legal in on_head (NULL when none came) and on_response. */

@@ -137,6 +137,8 @@ static void upconn_timeout(struct timer *t, uint64_t now)
     } else {
         const char *word;
         enum reason reason = upconn_awaited(c, &word);
+        if (upconn_awaits_client(c))
+            c->up.att->whose = BY_CLIENT;        /* a body that drips to the deadline is no fault of the endpoint's */
         upconn_fail(c, over ? REASON_total_timeout : reason, word);
     }
 }

@@ -100,6 +100,18 @@ bool upstream_untried(const struct upstream *u, uint64_t tried)
     return false;
 }
 
+uint64_t upstream_wait(const struct upstream *u)
+{
+    uint64_t now = worker_now(u->worker), wait = u->conf->check.path.len ? u->conf->check.every : TIME_NEVER;
+    for (size_t i = 0; i < u->conf->n; i++) {
+        uint64_t back = atomic_load_explicit(&u->health->v[i]->back, memory_order_relaxed);
+        uint64_t its = u->endpoints[i].n_addresses == 0 ? NSEC_PER_SEC : back > now ? back - now : TIME_NEVER;
+        if (its < wait)
+            wait = its;
+    }
+    return wait == TIME_NEVER ? NSEC_PER_SEC : wait;
+}
+
 size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum reason *why)
 {
     bool resolved = false;

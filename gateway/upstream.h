@@ -49,6 +49,9 @@ void upstream_fini(struct upstream *);       /* closes idle connections; no atte
  * again. ENDPOINT_NONE: *why says unresolved or no_endpoint. */
 size_t upstream_pick(struct upstream *, uint64_t tried, uint64_t hash, enum reason *why);
 
+/* How long until one that is out may be in again, ns, > 0: the end of the first ejection, or the next check or look-up. */
+uint64_t upstream_wait(const struct upstream *);
+
 /* Is there one that upstream_pick() could give, `tried` as there? */
 bool upstream_untried(const struct upstream *, uint64_t tried);
 

@@ -172,6 +172,19 @@ void http_head_add(struct http_head *h, struct arena *arena, struct str name, st
     h->added_tail = &a->next;
 }
 
+void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *arena)
+{
+    size_t size = from->n * sizeof *from->fields;
+
+    *to = *from;
+    to->added = NULL;
+    to->added_tail = NULL;
+    if (size > 0)
+        to->fields = memcpy(arena_alloc(arena, size), from->fields, size);
+    for (const struct http_added *a = from->added; a; a = a->next)
+        http_head_add(to, arena, a->name, a->value);
+}
+
 /* Takes out of the added ones all whose id is `id`, or whose name is alike if there is a name. */
 static void remove_added(struct http_head *h, enum header_id id, struct str name)
 {

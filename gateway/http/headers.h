@@ -78,6 +78,9 @@ unsigned http_head_count(const struct http_head *, struct str name);
 /* Visits all that will be sent, in order: *at starts at 0; false at the end. */
 bool http_head_next(const struct http_head *, unsigned *at, struct str *name, struct str *value);
 
+/* A copy that may be edited without the other one: of the fields, not of the bytes that they are. */
+void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *);
+
 /* `name` and `value` must live as long as the head and hold no CR, LF or NUL (the caller checked). */
 void http_head_add(struct http_head *, struct arena *, struct str name, struct str value);
 /* All of that name, added ones too, and all that are http_name_alike(): what the gateway sets, nobody else sets. */

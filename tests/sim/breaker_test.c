@@ -154,6 +154,25 @@ static void tunnel_left(struct scene *x) { says(x, UPGRADED "x"), sim_reset(x->c
 #define UPGRADE "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
 #define GET_LONG "GET /long HTTP/1.1\r\nHost: h\r\n\r\n"
 
+static void drips(struct scene *x)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        sim_advance(x->s, 4 * SEC);
+        sim_say(x->client, "x");
+    }
+}
+static void streams_on(struct scene *x)
+{
+    says(x, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (unsigned i = 0; i < 9 && !sim_closed(x->up); i++) {
+        sim_say(x->up, "5\r\n12345\r\n");
+        sim_advance(x->s, SEC);
+    }
+    EXPECT(sim_closed(x->up));
+}
+static void tunnel_stands_still(struct scene *x) { says(x, UPGRADED "x"), sim_advance(x->s, 6 * SEC); }
+static void in_all_8s(struct call *call) { request_set_deadline(call->req, call->now + 8 * SEC, true); }
+
 static const struct end {
     const char *name, *outcome;
     void (*end)(struct scene *);
@@ -183,6 +202,10 @@ static const struct end {
     {"tunnel ends", "success", tunnel_ends, .request = UPGRADE},
     {"tunnel breaks", "failure", tunnel_breaks, .request = UPGRADE},
     {"tunnel is left", "neutral", tunnel_left, .request = UPGRADE},
+    {"tunnel stands still", "neutral", tunnel_stands_still, .request = UPGRADE},
+    {"client drips to the deadline", "neutral", drips, .request = POST_HALF},
+    {"the deadline in the body", "neutral", streams_on, .act = ACT("u", "attempt", FILTER_NEXT, .run = in_all_8s)},
+    {"the deadline before the head", "failure", silence, .act = ACT("u", "attempt", FILTER_NEXT, .run = in_all_8s)},
     {"a later filter refuses", "neutral", is_told, .act = ACT("u", "attempt", FILTER_REPLY)},
     {"a later filter fails", "neutral", is_told, .act = ACT("u", "attempt", FILTER_FAIL, .reason = REASON_queue_full)},
     {"gone while a later filter waits", "neutral", waits_and_goes, .act = ACT("u", "attempt", FILTER_WAIT)},
@@ -196,7 +219,8 @@ static const struct end {
      .act = ACT("u", "down", FILTER_FAIL, .reason = REASON_filter_failed)},
 };
 
-#define ENDS UPSTREAM("{breaker: {" SMALL "}}, {actor: {id: u}}") \
+#define TUNNEL_5S SIM_HEAD "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], timeouts: {tunnel: 5s}, filters: ["
+#define ENDS TUNNEL_5S "{breaker: {" SMALL "}}, {actor: {id: u}}]}}\n" \
     "routes: [{match: /, upstream: api, timeout: 20s}, {match: /long, upstream: api, timeout: 100s}]\n"
 
 /* One attempt, to its end. */
@@ -242,7 +266,7 @@ TEST(four_failures_of_any_kind_open_it)
         const struct end *e = &ends_of_attempts[i];
         bool fails = !strcmp(e->outcome, "failure");
         test_row("%s", e->name);
-        const char *yaml = UPSTREAM("{breaker: {min_requests: 4, window: 10m, open: 10s..40s, ramp: 0s}}, {actor: {id: u}}")
+        const char *yaml = TUNNEL_5S "{breaker: {min_requests: 4, window: 10m, open: 10s..40s, ramp: 0s}}, {actor: {id: u}}]}}\n"
             "routes: [{match: /, upstream: api, timeout: 20s}, {match: /long, upstream: api, timeout: 100s}]\n";
         struct sim *s = start(yaml, 1);
         for (unsigned n = 0; n < 4; n++) {
@@ -250,6 +274,34 @@ TEST(four_failures_of_any_kind_open_it)
             play_end(s, e);
         }
         EXPECT_EQ(state(s), fails ? OPEN : CLOSED);
+        SIM_END(s);
+    }
+}
+
+static int connect_error;
+static int connect_fails(struct worker *w, struct stream *st, const struct address *a,
+                         void (*on_event)(struct stream *, unsigned))
+{
+    (void)w, (void)st, (void)a, (void)on_event;
+    errno = connect_error;
+    return -1;
+}
+
+/* Who has no descriptors left cannot say that endpoints are bad. */
+TEST(what_the_gateway_is_short_of)
+{
+    static const struct { int error; const char *outcome; } rows[] = {
+        {EMFILE, "neutral"}, {ENFILE, "neutral"}, {ENOBUFS, "neutral"}, {ENOMEM, "neutral"}, {EADDRNOTAVAIL, "neutral"},
+        {ECONNREFUSED, "failure"}, {ENETUNREACH, "failure"}, {ENOENT, "failure"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%d", rows[i].error);
+        struct sim *s = start(PLAIN, 1);
+        sim_worker(s, 0)->connect = connect_fails;
+        connect_error = rows[i].error;
+        for (unsigned n = 0; n < 4; n++)
+            EXPECT_HAS(ask(s, 0), "\"reason\":\"connect_failed\"");
+        EXPECT_EQ(outcome(s, rows[i].outcome), 4);
         SIM_END(s);
     }
 }

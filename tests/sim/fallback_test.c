@@ -2,8 +2,9 @@
 /* A route's fallback: another upstream, or an answer, when its own upstream cannot. */
 #include "actor.h"
 
+extern const struct filter filter_headers;
 static const struct filter actor = ACTOR("actor"), keeper = ACTOR("keeper", .keep_body = 1000);
-static const struct filter *const filters[] = {&actor, &keeper, NULL};
+static const struct filter *const filters[] = {&actor, &keeper, &filter_headers, NULL};
 
 #define YAML(FALLBACK)                                                                                               \
     SIM_HEAD "upstreams:\n"                                                                                          \
@@ -189,6 +190,51 @@ TEST(a_post_that_was_sent)
     struct sim_conn *c = ask(s, HANGS, rows[0].request);      /* nothing was sent */
     EXPECT_GOT(c, OK);
     PLAY_END(s);
+}
+
+/* What one upstream is sent, its credentials and its name, the other is not; what the route's filters set goes to both. */
+TEST(each_upstream_has_its_own_head)
+{
+    static const struct { const char *host, *first; } rows[] = {
+        {"client", "Host: h\r\n"}, {"endpoint", "Host: 127.0.0.1:81\r\n"}, {"api.test", "Host: api.test\r\n"},
+    };
+    for (size_t i = 0; i < 2 * array_len(rows); i++) {
+        bool set = i % 2, named = i >= array_len(rows);
+        char yaml[1200];
+        test_row("%zu", i);
+        PLAY(ACT("t", "head", FILTER_FAILOVER, .failover = named ? "spare" : NULL));
+        snprintf(yaml, sizeof yaml, SIM_HEAD "upstreams:\n"
+                 "  api: {endpoints: [\"http://127.0.0.1:81\"], host: %s, filters: [{actor: {id: t}}%s]}\n"
+                 "  spare: {endpoints: [\"http://127.0.0.1:82\"], filters: [{headers: {request: {add: {X-Spare: s}}}}]}\n"
+                 "routes: [{match: /, upstream: api, fallback: spare, filters: [{headers: {request: {set: {X-Route: r}}}},"
+                 " {keeper: {id: r}}]}]\n", rows[i / 2].host,
+                 set ? ", {headers: {request: {set: {Authorization: secret, X-Route: mine}, remove: [X-Caller]}}}" : "");
+        struct sim *s = start(yaml);
+        struct sim_conn *c = sim_client(s), *u;
+        sim_say(c, "POST / HTTP/1.1\r\nHost: h\r\nX-Caller: c\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+        u = sim_next(s);
+        EXPECT_EQ(port_of(u), 81);
+        EXPECT(strstr(u->got, rows[i / 2].first) != NULL);
+        EXPECT_EQ(sim_has(u, "Authorization: secret\r\n"), set);
+        EXPECT_EQ(sim_has(u, "X-Route: mine\r\n"), set);
+        EXPECT_EQ(sim_has(u, "X-Caller: c\r\n"), !set);
+        sim_say(u, BAD);
+        u = sim_next(s);
+        EXPECT_EQ(port_of(u), 82);
+        EXPECT_HAS(u, "POST / HTTP/1.1\r\nHost: h\r\n");
+        EXPECT_HAS(u, "X-Caller: c\r\n");
+        EXPECT_HAS(u, "Content-Length: 2\r\n");
+        EXPECT_HAS(u, "Expect: 100-continue\r\n");
+        EXPECT_HAS(u, "X-Route: r\r\n");
+        EXPECT_HAS(u, "X-Spare: s\r\n");
+        EXPECT_HASNT(u, "Authorization");
+        EXPECT_HASNT(u, "mine");
+        sim_say(c, "hi");
+        EXPECT_HAS(u, "\r\n\r\nhi");
+        sim_say(u, OK);
+        EXPECT_HAS(c, "HTTP/1.1 200 OK\r\n");
+        PLAY_END(s);
+    }
 }
 
 /* All requests together keep so many bytes: one more is not kept, and cannot be sent again. */

@@ -223,6 +223,24 @@ TEST(the_callers_doings_do_not_count)
     SIM_END(s);
 }
 
+TEST(an_upload_that_drips_to_the_deadline)
+{
+    struct sim *s = start(SIM_HEAD "upstreams: {api: {endpoints: [" URLS_2 "], eject: {failures: 1}}}\n"
+                          "routes: [{match: /, upstream: api, timeout: 10s}]\n", 1);
+    for (unsigned i = 0; i < 4; i++) {
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nab");
+        for (unsigned k = 0; k < 5; k++) {
+            sim_advance(s, 2 * SEC);
+            sim_say(c, "x");
+        }
+        EXPECT_HAS(c, "total_timeout");
+    }
+    EXPECT_CSTR(state_of(s, 0), "up");
+    EXPECT_CSTR(state_of(s, 1), "up");
+    SIM_END(s);
+}
+
 /* An idle tunnel is nobody's failure. */
 TEST(a_tunnel_that_falls_silent)
 {
@@ -329,6 +347,7 @@ TEST(nobody_left_is_said_and_nobody_is_asked)
     EXPECT_EQ(ask(s, 0, &cast, &c), 0);
     EXPECT_HAS(c, "HTTP/1.1 503 Service Unavailable\r\n");
     EXPECT_HAS(c, "\"reason\":\"no_endpoint\"");
+    EXPECT_HAS(c, "\"retry_after_ms\":5");                   /* the next check, and a tenth of it at the most */
     sim_advance(s, 3600 * SEC);                              /* time alone does not bring it back */
     EXPECT_EQ(ask(s, 0, &cast, NULL), 0);
     health_checked(health_of(s), 0, REASON_none, 200, clock_mono(&s->clock));

@@ -129,6 +129,32 @@ TEST(adding_and_removing)
     arena_fini(&arena);
 }
 
+TEST(a_copy_is_edited_apart)
+{
+    struct http_head h = HEAD_OF("A: 1\r\nB: 2\r\n"), copy, again;
+
+    http_head_add(&h, &arena, STR("C"), STR("3"));
+    http_head_copy(&copy, &h, &arena);
+    http_head_remove(&h, STR("A"));
+    http_head_set(&h, &arena, STR("C"), STR("4"));
+    http_head_add(&h, &arena, STR("D"), STR("5"));
+    EXPECT_STR(sent(&copy), "Host=gw.test A=1 B=2 C=3");
+    http_head_copy(&again, &copy, &arena);
+    http_head_remove(&again, STR("C"));
+    http_head_remove_id(&again, HEADER_HOST);
+    http_head_add(&copy, &arena, STR("E"), STR("6"));
+    EXPECT_STR(sent(&h), "Host=gw.test B=2 C=4 D=5");
+    EXPECT_STR(sent(&copy), "Host=gw.test A=1 B=2 C=3 E=6");
+    EXPECT_STR(sent(&again), "A=1 B=2");
+
+    struct http_head empty = {.base = NULL};
+    http_head_copy(&copy, &empty, &arena);
+    http_head_add(&copy, &arena, STR("F"), STR("7"));
+    EXPECT_STR(sent(&copy), "F=7");
+    EXPECT_STR(sent(&empty), "");
+    arena_fini(&arena);
+}
+
 TEST(hop_by_hop_fields_are_dropped)
 {
     arena_init(&arena, NULL);
