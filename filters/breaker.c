@@ -297,6 +297,7 @@ static enum verdict breaker_on_endpoint(struct call *call, size_t endpoint)
                         STR_ARG(call->name), BREAKER_ENDPOINTS_MAX);
         } else if (!let_in(call, &e->state, e->url, &wait)) {
             call->reason = REASON_breaker_open;
+            call->not_before = time_after(call->now, wait);
             return FILTER_FAIL;
         }
     }
@@ -340,6 +341,14 @@ static enum breaker_outcome judge_late(const struct outcome *out)
 }
 
 /* What the upstream said counts, whoever ended it then; then who ended it. */
+/* The upstream had begun well when somebody else ended it. That proves nothing for a window; for a probe it must, or an upstream
+ * whose streams their readers end would stay half open for ever. */
+static enum breaker_outcome judge_begun(const struct breaker_options *o, const struct breaker_attempt *a,
+                                        const struct outcome *out)
+{
+    return breaker_pass_is_probe(&a->pass) && out->status != 0 ? judge_answer(o, a, out) : BREAKER_NEUTRAL;
+}
+
 static enum breaker_outcome judge(const struct breaker_options *o, const struct breaker_attempt *a,
                                   const struct outcome *out)
 {
@@ -353,10 +362,10 @@ static enum breaker_outcome judge(const struct breaker_options *o, const struct 
         return BREAKER_PRESSURE;
     switch (out->by) {
     case BY_DEADLINE:
-        return judge_late(out);
+        return judge_late(out) == BREAKER_FAILURE ? BREAKER_FAILURE : judge_begun(o, a, out);
     case BY_CLIENT:                      /* it cancelled; or it ended a tunnel, as is its right */
     case BY_US:                          /* a filter cannot go on; or it repeats or replaces a good answer */
-        return satisfied ? judge_answer(o, a, out) : BREAKER_NEUTRAL;
+        return satisfied ? judge_answer(o, a, out) : judge_begun(o, a, out);
     case BY_UPSTREAM:
         return satisfied ? judge_answer(o, a, out) : BREAKER_FAILURE;
     }

@@ -39,7 +39,7 @@ enum stand {
 
 /* The share that is let in when a ramp begins, and the least time that a probe has. */
 #define RAMP_FROM  (BREAKER_ALL / 10)
-#define PROBE_TIME (10 * NSEC_PER_SEC)
+#define PROBE_TIME NSEC_PER_SEC
 #define TRIPS_MAX  64u
 
 static uint64_t word_of(enum stand stand, uint64_t time)
@@ -291,12 +291,13 @@ static struct probes probes_look(const struct breaker_state *s, uint64_t now)
     return p;
 }
 
-/* With the lock. Its limit is later than any that ran out in its place, so that who had the place before cannot give
+/* With the lock. A place is kept for open_min: a caller who drips his upload must not hold up all others; how the probe ends
+ * later counts all the same. Its limit is later than any that ran out in its place, so that who had the place before cannot give
  * it back. */
 static bool probe_take(struct breaker_state *s, const struct breaker_now *now, struct breaker_ask *ask)
 {
     struct probes p = probes_look(s, now->time);
-    uint64_t least = now->rule->open_max > PROBE_TIME ? now->rule->open_max : PROBE_TIME;
+    uint64_t least = now->rule->open_min > PROBE_TIME ? now->rule->open_min : PROBE_TIME;
     uint64_t limit = time_after(now->time, least);
     if (p.n >= probes_allowed(s))
         return false;

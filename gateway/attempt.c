@@ -176,6 +176,8 @@ static bool attempt_endpoint(struct request *r)
     struct leg *leg = &r->leg;
     enum reason why;
     uint64_t hash = balance_hash(r), tried = leg->tried;
+    leg->refused = REASON_none;
+    leg->refused_until = 0;
     for (;;) {
         size_t at = upstream_pick(leg->upstream, tried, hash, &why);
         if (at == ENDPOINT_NONE)
@@ -197,7 +199,7 @@ static bool attempt_endpoint(struct request *r)
         leg->tried = 0;
         return attempt_endpoint(r);
     }
-    r->att.out.reason = why;
+    r->att.out.reason = leg->refused ? leg->refused : why;
     return false;
 }
 

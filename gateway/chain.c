@@ -252,8 +252,12 @@ bool chain_endpoint(struct request *r, size_t endpoint)
             continue;
         struct call call;
         call_init(&call, r, u);
-        if (chain_enforced(r, u, u->inst->type->on_endpoint(&call, endpoint)) == FILTER_FAIL)
-            return false;
+        if (chain_enforced(r, u, u->inst->type->on_endpoint(&call, endpoint)) != FILTER_FAIL)
+            continue;
+        r->leg.refused = call.reason;
+        if (call.not_before && (r->leg.refused_until == 0 || call.not_before < r->leg.refused_until))
+            r->leg.refused_until = call.not_before;
+        return false;
     }
     return true;
 }

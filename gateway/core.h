@@ -71,6 +71,8 @@ struct leg {
     size_t n_uses;
     bool active;
     uint64_t tried;                          /* endpoints not to be picked again */
+    enum reason refused;                     /* why filters would have none of them; REASON_none: they did not say */
+    uint64_t refused_until;                  /* the earliest that one of them may be asked again; 0: unknown */
     struct request_times times;              /* the request's, and what this upstream's filters say instead */
     struct outcome out;
 };

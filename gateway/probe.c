@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include "http/parse.h"
 #include "lib/check.h"
+#include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/page.h"
 #include "lib/rng.h"
@@ -43,6 +44,8 @@ struct probe {
     enum probe_state state;
     struct event timer, io;
     int fd;                          /* -1: none */
+    bool short_of;                   /* weir itself had no descriptor or memory for it: that says nothing of the endpoint */
+    struct log_limit limit;
     size_t sent, len;
     char *in;                        /* ANSWER_MAX bytes while an answer is read */
     struct http_parser parser;
@@ -107,6 +110,7 @@ static void await(struct probe *p, enum probe_state state, short what)
 static bool address_connect(struct probe *p, const struct address *a)
 {
     p->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    p->short_of = p->fd < 0;
     if (p->fd < 0)
         return false;
     if (connect(p->fd, &a->sa, a->len) != 0 && errno != EINPROGRESS) {
@@ -127,6 +131,11 @@ static void connect_next(struct probe *p)
         p->tried++;
         if (address_connect(p, a))
             return;
+    }
+    if (p->short_of) {
+        log_limited(&p->limit, LOG_ERROR, "health", "cannot check: %s", strerror(errno));
+        next_set(p, clock_mono(p->probes->clock));
+        return;
     }
     check_end(p, REASON_connect_failed, 0);
 }

@@ -332,7 +332,9 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
     r->by = by;
     reply_reason(r, &r->reply, reason, (struct str){NULL, 0});
     r->reply.policy = r->policy;
-    if (reason == REASON_no_endpoint || reason == REASON_unresolved)
+    if (reason_status(reason) == 503 && r->leg.refused_until > worker_now(r->worker))
+        r->reply.retry_after = r->leg.refused_until - worker_now(r->worker);
+    else if (reason == REASON_no_endpoint || reason == REASON_unresolved)
         r->reply.retry_after = upstream_wait(r->leg.upstream);
     respond_reply(r);
 }

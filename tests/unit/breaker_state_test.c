@@ -558,12 +558,12 @@ TEST(a_probe_gives_back_no_place_of_another_era)
 {
     struct breaker_pass old, fails, pass;
     struct breaker_rule rule = usual;
-    rule.open_min = rule.open_max = SEC;
+    rule.open_min = rule.open_max = 100 * MSEC;
     struct bench b = bench(&rule, T0);
     make_open(&b);
     pass_open(&b);
     some(&b, 1, BREAKER_SUCCESS);
-    b.deadline = b.now + 5 * SEC;
+    b.deadline = b.now + 900 * MSEC;
     EXPECT(enter(&b, &old));
     EXPECT(enter(&b, &fails));
     leave(&b, &fails, BREAKER_FAILURE);
@@ -602,8 +602,8 @@ TEST(slow_probes)
 TEST(a_probe_that_never_ends_holds_up_nobody)
 {
     static const struct { uint64_t deadline, open_max, limit; } rows[] = {
-        {3 * SEC, 60 * SEC, 3 * SEC}, {TIME_NEVER, 60 * SEC, 60 * SEC}, {TIME_NEVER, 500 * MSEC, 10 * SEC},
-        {90 * SEC, 60 * SEC, 60 * SEC}, {1, 60 * SEC, 1}, {0, 60 * SEC, 1},
+        {3 * SEC, 60 * SEC, 3 * SEC}, {TIME_NEVER, 60 * SEC, 5 * SEC}, {TIME_NEVER, 500 * MSEC, SEC},
+        {90 * SEC, 60 * SEC, 5 * SEC}, {1, 60 * SEC, 1}, {0, 60 * SEC, 1},
     };
     for (size_t i = 0; i < array_len(rows); i++) {
         test_row("%zu", i);
@@ -1052,7 +1052,7 @@ static void model_enters(struct model *m, struct bench *b, struct flight *f, uns
         return;
     one_more->era = m->era;
     one_more->place = m->phase == BREAKER_HALF_OPEN;
-    uint64_t most = b->now + 10 * SEC, least = b->now + 1;
+    uint64_t most = b->now + 2 * SEC, least = b->now + 1;
     one_more->limit = b->deadline < least ? least : b->deadline < most ? b->deadline : most;
     (*n)++;
 }
