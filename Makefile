@@ -74,9 +74,11 @@ SIM := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/sim/*_test.c)))
 SIM_HELP := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(filter-out %_test.c,$(wildcard tests/sim/*.c))))
 FUZZ := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
 TEST_OBJ := $(patsubst $(BUILD)/%,$(BUILD)/obj/%.o,$(UNIT) $(SIM) $(FUZZ)) $(SIM_HELP)
+DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store filters/limit_algo gateway/lib/mem gateway/lib/check)
+TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench fuzz clean help docs deps tests threaded fuzzers FORCE
+.PHONY: all run test unit check lint bench decide fuzz clean help docs deps tests threaded fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -114,6 +116,11 @@ bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; m
 	@$(MAKE) all
 	@GATEWAY="$(CURDIR)/$(BUILD)/weir run -c" GATEWAY_CONF="$(CURDIR)/bench" \
 	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency $(BENCH)
+
+decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
+	@tests/tools/deps.sh build
+	@$(MAKE) -s $(BUILD)/limit_decide
+	@$(BUILD)/limit_decide $(KEYS)
 
 fuzz:  ## run each fuzz target for FUZZ_SECONDS
 	@tests/tools/deps.sh build fuzz
@@ -157,6 +164,10 @@ $(OBJ) $(TEST_OBJ): $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 $(BUILD)/weir: $(OBJ) $(BUILD)/link
 	$(call tell,LINK  $@)
 	$(Q)$(CC) $(LINK) $(LINK_LTO) $(LDFLAGS) -o $@ $(OBJ) $(LIBS)
+
+$(BUILD)/limit_decide: $(DECIDE) $(BUILD)/link
+	$(call tell,LINK  $@)
+	$(Q)$(CC) $(LINK) $(LINK_LTO) $(LDFLAGS) -o $@ $(DECIDE)
 
 $(LIBWEIR): $(filter-out $(MAIN),$(OBJ)) $(BUILD)/link
 	$(Q)rm -f $@

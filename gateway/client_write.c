@@ -88,6 +88,8 @@ static void client_data(struct down *d, struct str data)
         return;
     if (c->x->chunked_out)
         h1_put_chunk(&c->s, data);
+    else if (data.len <= STREAM_SHORT && stream_ends_copied(&c->s))
+        stream_put_copy(&c->s, data.at, data.len);
     else
         stream_put(&c->s, data.at, data.len);
 }

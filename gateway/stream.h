@@ -88,6 +88,17 @@ void stream_reset(struct stream *);                 /* the same, and the peer se
 /* Calls on_event(STREAM_AGAIN) later in this turn. */
 void stream_make_ready(struct stream *);
 
+/* A run so short is worth a copy if that joins it to the bytes before it. */
+enum { STREAM_SHORT = 1024 };
+
+/* Were the last bytes that were put copied, so that further ones that are copied join them? */
+static inline bool stream_ends_copied(const struct stream *s)
+{
+    const struct gather *g = &s->worker->gather;
+    const struct iovec *last = &g->v[g->n - 1];
+    return g->owner == s && g->n > 0 && (const char *)last->iov_base + last->iov_len == g->small + g->small_used;
+}
+
 void stream_put_slow(struct stream *, const void *at, size_t len);
 
 /* The bytes go behind all that were put before. A run that goes on where the last one ended is joined to it. */

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits, and what routes and filters do on their own: respond, rewrite, access, headers, ids, rates."""
+"""Bounds of connections and messages, and what routes and filters do on their own: respond, rewrite, access, headers, ids."""
 
-import math
 import time
 
 from harness import Case, Closed, main, raise_files, request_bytes, wait_until
@@ -199,45 +198,6 @@ class Filters(Case):
         self.assertNotEqual(w.ask().get("x-request-id"), sent)
         w = self.proxy(self.mock(), route=", filters: [{request_id: {trust: true}}]")
         self.assertEqual(w.ask(headers=[("X-Request-Id", "mine")]).get("x-request-id"), "mine")
-
-    def test_token_bucket(self):
-        m = self.mock()
-        w = self.proxy(m, route=", filters: [{token_bucket: {rate: 1/s, burst: 5}}]")
-        with w.dial() as p:
-            got = []
-            for _ in range(8):
-                p.send(request_bytes(path="/bytes/1"))
-                got.append(p.read_response())
-        self.assertEqual([r.status for r in got], [200] * 5 + [429] * 3)
-        r = got[-1]
-        self.assertEqual(r.get("content-type"), "application/problem+json")
-        problem = r.json()
-        self.assertEqual((problem["status"], problem["reason"]), (429, "rate_limited"))
-        ms = int(r.get("retry-after-ms"))
-        self.assertTrue(0 < ms <= 1100, ms)
-        self.assertEqual(int(r.get("retry-after")), max(1, math.ceil(ms / 1000)))
-        self.assertEqual(m.stats()["requests"], 5)
-        time.sleep(ms / 1000)       # what it tells is true
-        self.assertEqual(w.ask("/bytes/1").status, 200)
-        w.wait_log(3, reason="rate_limited", status=429)
-
-    def test_shadow_counts_and_lets_through(self):
-        w = self.proxy(self.mock(), route=", filters: [{token_bucket: {rate: 1/h, burst: 1, mode: shadow}}]")
-        self.assertEqual([w.ask("/bytes/1").status for _ in range(3)], [200] * 3)
-
-    def test_a_named_bucket_is_one(self):
-        w = self.weir("""version: 1
-listen: 127.0.0.1:@PORT@
-admin: 127.0.0.1:@ADMIN@
-workers: 2
-define:
-  all: {token_bucket: {rate: 1/h, burst: 10}}
-routes:
-  - {match: /a, respond: {body: a}, filters: [all]}
-  - {match: /b, respond: {body: b}, filters: [all]}
-""")
-        got = [w.ask("/a" if n % 2 else "/b").status for n in range(30)]
-        self.assertEqual(got.count(200), 10)
 
 
 if __name__ == "__main__":
