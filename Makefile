@@ -115,7 +115,7 @@ bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; m
 	@tests/tools/deps.sh build bench
 	@$(MAKE) all
 	@GATEWAY="$(CURDIR)/$(BUILD)/weir run -c" GATEWAY_CONF="$(CURDIR)/bench" \
-	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency $(BENCH)
+	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency,limit,refuse,full $(BENCH)
 
 decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
 	@tests/tools/deps.sh build

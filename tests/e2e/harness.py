@@ -385,6 +385,8 @@ class Weir(Process):
 
     def __init__(self, directory, yaml, env=None, ready=True):
         self.port, self.admin = free_port(), free_port()
+        while self.admin == self.port:
+            self.admin = free_port()
         self.out_path = os.path.join(directory, "access-%d" % self.port)
         self.conf_path = os.path.join(directory, "weir-%d.yaml" % self.port)
         with open(self.conf_path, "w") as f:
