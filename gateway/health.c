@@ -6,8 +6,8 @@
  * a timer: who asks first after it says so in the log, and who asks first after the ramp puts the 0 back.
  *
  * Whoever takes an endpoint out has the upstream's turn meanwhile, so that two workers cannot eject more than the cap
- * together. A worker that finds the turn taken does not wait: the row of failures stands, and the next one asks again. Only the
- * control thread waits for it, for the time of a few stores.
+ * together. A worker that finds the turn taken does not wait: the row of failures stands, and the next one asks again. Who
+ * brings the result of a check, or opens the state of a new configuration, waits for it, for the time of a few stores.
  *
  * The rolling window is kept apart for workers in stripes, and added up only when an attempt failed. A word of it holds the
  * number of its slot in time, and counts of bad attempts and of all; at the end of their range both are halved, which keeps
