@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "lib/check.h"
 #include "worker.h"

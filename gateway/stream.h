@@ -95,8 +95,10 @@ enum { STREAM_SHORT = 1024 };
 static inline bool stream_ends_copied(const struct stream *s)
 {
     const struct gather *g = &s->worker->gather;
+    if (g->owner != s || g->n == 0)
+        return false;
     const struct iovec *last = &g->v[g->n - 1];
-    return g->owner == s && g->n > 0 && (const char *)last->iov_base + last->iov_len == g->small + g->small_used;
+    return (const char *)last->iov_base + last->iov_len == g->small + g->small_used;
 }
 
 void stream_put_slow(struct stream *, const void *at, size_t len);
