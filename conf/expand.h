@@ -2,9 +2,9 @@
 #ifndef EXPAND_H
 #define EXPAND_H
 
+#include "conf/source.h"
 #include "lib/arena.h"
 #include "lib/check.h"
-#include "lib/err.h"
 #include "lib/str.h"
 
 /*
@@ -18,9 +18,9 @@
  */
 #define EXPAND_FILE_MAX 65536
 
-struct place { const char *file; unsigned line, col; };
+struct diags;
 
 /* *out lives in the arena, or is `text` itself when nothing had to be changed. */
-int expand(struct arena *, struct str text, const struct place *, struct str *out, struct err *) must_check;
+int expand(struct arena *, struct str text, const struct place *, struct str *out, struct diags *) must_check;
 
 #endif

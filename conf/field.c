@@ -26,63 +26,62 @@ static const char *kind_of(const struct yaml_node *n)
     return "something else";
 }
 
-static int wrong_kind(const struct field *f, const struct yaml_node *n, struct load *l, struct err *e,
-                      const char *wanted)
+static int wrong_kind(const struct field *f, const struct yaml_node *n, struct load *l, const char *wanted)
 {
-    return yaml_err(e, l, n, "%s: must be %s, not %s", f->key, wanted, kind_of(n));
+    return load_err(l, n, CODE_kind, "%s: must be %s, not %s", f->key, wanted, kind_of(n));
 }
 
-static int wrong(const struct field *f, const struct yaml_node *n, struct load *l, struct err *e, const char *what)
+static int wrong(const struct field *f, const struct yaml_node *n, struct load *l, enum diag_code code, const char *what)
 {
-    return yaml_err(e, l, n, "%s: \"%s\" %s", f->key, quoted(n->text).text, what);
+    return load_err(l, n, code, "%s: \"%s\" %s", f->key, quoted(n->text).text, what);
 }
 
-static int bounds_check(const struct field *f, uint64_t v, const struct yaml_node *n, struct load *l, struct err *e)
+static int bounds_check(const struct field *f, uint64_t v, const struct yaml_node *n, struct load *l)
 {
     uint64_t max = f->type == FIELD_PERCENT && f->max == 0 ? 10000 : f->max;
 
     if (v >= f->min && (max == 0 || v <= max))
         return 0;
     if (max == 0)
-        return yaml_err(e, l, n, "%s: %s is too small; at least %s", f->key, quoted(n->text).text,
+        return load_err(l, n, CODE_bounds, "%s: %s is too small; at least %s", f->key, quoted(n->text).text,
                         unit_text(f->type, f->min).text);
     if (f->min == 0)
-        return yaml_err(e, l, n, "%s: %s is too large; at most %s", f->key, quoted(n->text).text,
+        return load_err(l, n, CODE_bounds, "%s: %s is too large; at most %s", f->key, quoted(n->text).text,
                         unit_text(f->type, max).text);
-    return yaml_err(e, l, n, "%s: %s is out of bounds; %s to %s", f->key, quoted(n->text).text,
+    return load_err(l, n, CODE_bounds, "%s: %s is out of bounds; %s to %s", f->key, quoted(n->text).text,
                     unit_text(f->type, f->min).text, unit_text(f->type, max).text);
 }
 
-static int number_read(const struct field *f, const struct yaml_node *n, uint64_t *at, struct load *l, struct err *e)
+static int number_read(const struct field *f, const struct yaml_node *n, uint64_t *at, struct load *l)
 {
     const char *what = f->type == FIELD_SIZE ? unit_size(n->text, at)
                      : f->type == FIELD_DURATION ? unit_duration(n->text, at) : unit_count(n->text, at);
-    return what ? wrong(f, n, l, e, what) : bounds_check(f, *at, n, l, e);
+    return what ? wrong(f, n, l, unit_code(what), what) : bounds_check(f, *at, n, l);
 }
 
-static int percent_read(const struct field *f, const struct yaml_node *n, uint32_t *at, struct load *l, struct err *e)
+static int percent_read(const struct field *f, const struct yaml_node *n, uint32_t *at, struct load *l)
 {
     const char *what = unit_percent(n->text, at);
-    return what ? wrong(f, n, l, e, what) : bounds_check(f, *at, n, l, e);
+    return what ? wrong(f, n, l, unit_code(what), what) : bounds_check(f, *at, n, l);
 }
 
-static int range_read(const struct field *f, const struct yaml_node *n, uint64_t at[2], struct load *l, struct err *e)
+static int range_read(const struct field *f, const struct yaml_node *n, uint64_t at[2], struct load *l)
 {
     const char *what = unit_duration_range(n->text, at);
     if (what)
-        return wrong(f, n, l, e, what);
-    if (bounds_check(f, at[0], n, l, e) != 0)
+        return wrong(f, n, l, unit_code(what), what);
+    if (bounds_check(f, at[0], n, l) != 0)
         return -1;
-    return bounds_check(f, at[1], n, l, e);
+    return bounds_check(f, at[1], n, l);
 }
 
-static int bool_read(const struct field *f, const struct yaml_node *n, bool *at, struct load *l, struct err *e)
+static int bool_read(const struct field *f, const struct yaml_node *n, bool *at, struct load *l)
 {
     *at = str_eq(n->text, STR("true"));
-    return *at || str_eq(n->text, STR("false")) ? 0 : wrong(f, n, l, e, "is neither true nor false");
+    return *at || str_eq(n->text, STR("false")) ? 0 : wrong(f, n, l, CODE_boolean, "is neither true nor false");
 }
 
-static int enum_read(const struct field *f, const struct yaml_node *n, int *at, struct load *l, struct err *e)
+static int enum_read(const struct field *f, const struct yaml_node *n, int *at, struct load *l)
 {
     struct nearest near;
     char all[240];
@@ -98,14 +97,14 @@ static int enum_read(const struct field *f, const struct yaml_node *n, int *at, 
         if (len < sizeof(all))
             len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "", f->words[i]);
     }
-    return yaml_err(e, l, n, "%s: \"%s\" is not one of %s%s", f->key, quoted(n->text).text, all,
+    return load_err(l, n, CODE_word, "%s: \"%s\" is not one of %s%s", f->key, quoted(n->text).text, all,
                     nearest_hint(&near).text);
 }
 
-static int token_read(const struct field *f, const struct yaml_node *n, struct str *at, struct load *l, struct err *e)
+static int token_read(const struct field *f, const struct yaml_node *n, struct str *at, struct load *l)
 {
     *at = n->text;
-    return http_is_token(n->text) ? 0 : wrong(f, n, l, e, "is not a header's name: letters, digits and - only");
+    return http_is_token(n->text) ? 0 : wrong(f, n, l, CODE_header, "is not a header's name: letters, digits and - only");
 }
 
 /* A scalar, or a list of them: how many, and each. */
@@ -116,19 +115,19 @@ static const struct yaml_node *item(const struct yaml_node *n, size_t i)
     return n->type == YAML_LIST ? n->entries[i].value : n;
 }
 
-static int items_check(const struct field *f, const struct yaml_node *n, struct load *l, struct err *e)
+static int items_check(const struct field *f, const struct yaml_node *n, struct load *l)
 {
     if (n->type != YAML_LIST && n->type != YAML_SCALAR)
-        return wrong_kind(f, n, l, e, "a single value or a list of them");
+        return wrong_kind(f, n, l, "a single value or a list of them");
     for (size_t i = 0; i < items_count(n); i++)
         if (item(n, i)->type != YAML_SCALAR)
-            return wrong_kind(f, item(n, i), l, e, "a list of single values");
+            return wrong_kind(f, item(n, i), l, "a list of single values");
     return 0;
 }
 
-static int texts_read(const struct field *f, const struct yaml_node *n, struct texts *at, struct load *l, struct err *e)
+static int texts_read(const struct field *f, const struct yaml_node *n, struct texts *at, struct load *l)
 {
-    if (items_check(f, n, l, e) != 0)
+    if (items_check(f, n, l) != 0)
         return -1;
     at->n = items_count(n);
     at->v = arena_zalloc(l->arena, (at->n + 1) * sizeof(*at->v));
@@ -137,91 +136,89 @@ static int texts_read(const struct field *f, const struct yaml_node *n, struct t
     return 0;
 }
 
-static int cidrs_read(const struct field *f, const struct yaml_node *n, struct cidrs *at, struct load *l, struct err *e)
+static int cidrs_read(const struct field *f, const struct yaml_node *n, struct cidrs *at, struct load *l)
 {
-    if (items_check(f, n, l, e) != 0)
+    if (items_check(f, n, l) != 0)
         return -1;
     at->n = items_count(n);
     at->v = arena_zalloc(l->arena, (at->n + 1) * sizeof(*at->v));
     for (size_t i = 0; i < at->n; i++)
         if (!cidr_parse(item(n, i)->text, &at->v[i]))
-            return wrong(f, item(n, i), l, e,
+            return wrong(f, item(n, i), l, CODE_network,
                          "is not a network; write it like 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1");
     return 0;
 }
 
-static int pairs_read(const struct field *f, const struct yaml_node *n, struct pairs *at, struct load *l, struct err *e)
+static int pairs_read(const struct field *f, const struct yaml_node *n, struct pairs *at, struct load *l)
 {
     if (n->type != YAML_MAP)
-        return wrong_kind(f, n, l, e, "a mapping of names to values");
+        return wrong_kind(f, n, l, "a mapping of names to values");
     at->n = n->n;
     at->v = arena_zalloc(l->arena, (at->n + 1) * sizeof(*at->v));
     for (size_t i = 0; i < n->n; i++) {
         const struct yaml_entry *en = &n->entries[i];
         if (en->value->type != YAML_SCALAR)
-            return yaml_err(e, l, en->value, "%s: the value of \"%s\" must be a single value, not %s; "
+            return load_err(l, en->value, CODE_kind, "%s: the value of \"%s\" must be a single value, not %s; "
                             "an empty one is \"\"",
                             f->key, quoted(en->key->text).text, kind_of(en->value));
-        at->v[i] = (struct pair){en->key->text, en->value->text, en->key->line, en->key->col};
+        at->v[i] = (struct pair){en->key->text, en->value->text, en->key};
     }
     return 0;
 }
 
-static int rate_read(const struct field *f, const struct yaml_node *n, struct rate *at, struct load *l, struct err *e)
+static int rate_read(const struct field *f, const struct yaml_node *n, struct rate *at, struct load *l)
 {
     const char *what = unit_rate(n->text, at);
-    return what ? wrong(f, n, l, e, what) : 0;
+    return what ? wrong(f, n, l, unit_code(what), what) : 0;
 }
 
-static int scalar_read(const struct field *f, const struct yaml_node *n, void *at, struct load *l, struct err *e)
+static int scalar_read(const struct field *f, const struct yaml_node *n, void *at, struct load *l)
 {
     if (n->type != YAML_SCALAR)
-        return wrong_kind(f, n, l, e, "a single value");
+        return wrong_kind(f, n, l, "a single value");
     switch (f->type) {
-    case FIELD_BOOL: return bool_read(f, n, at, l, e);
-    case FIELD_COUNT: case FIELD_SIZE: case FIELD_DURATION: return number_read(f, n, at, l, e);
-    case FIELD_PERCENT: return percent_read(f, n, at, l, e);
-    case FIELD_RATE: return rate_read(f, n, at, l, e);
-    case FIELD_DURATION_RANGE: return range_read(f, n, at, l, e);
+    case FIELD_BOOL: return bool_read(f, n, at, l);
+    case FIELD_COUNT: case FIELD_SIZE: case FIELD_DURATION: return number_read(f, n, at, l);
+    case FIELD_PERCENT: return percent_read(f, n, at, l);
+    case FIELD_RATE: return rate_read(f, n, at, l);
+    case FIELD_DURATION_RANGE: return range_read(f, n, at, l);
     case FIELD_TEXT: *(struct str *)at = n->text; return 0;
-    case FIELD_TOKEN: return token_read(f, n, at, l, e);
-    case FIELD_ENUM: return enum_read(f, n, at, l, e);
+    case FIELD_TOKEN: return token_read(f, n, at, l);
+    case FIELD_ENUM: return enum_read(f, n, at, l);
     default: break;
     }
     unreachable();
 }
 
-int field_read(const struct field *f, const struct yaml_node *n, void *at, struct load *l, struct err *e)
+int field_read(const struct field *f, const struct yaml_node *n, void *at, struct load *l)
 {
     switch (f->type) {
-    case FIELD_TEXTS: return texts_read(f, n, at, l, e);
-    case FIELD_PAIRS: return pairs_read(f, n, at, l, e);
-    case FIELD_CIDRS: return cidrs_read(f, n, at, l, e);
-    case FIELD_CUSTOM: return f->parse(at, n, l, e);
+    case FIELD_TEXTS: return texts_read(f, n, at, l);
+    case FIELD_PAIRS: return pairs_read(f, n, at, l);
+    case FIELD_CIDRS: return cidrs_read(f, n, at, l);
+    case FIELD_CUSTOM: return f->parse(at, n, l);
     case FIELD_MAP:
         if (n->type != YAML_MAP && n->type != YAML_NULL)
-            return wrong_kind(f, n, l, e, "a mapping");
-        return fields_read(f->sub, n, at, l, e);
-    default: return scalar_read(f, n, at, l, e);
+            return wrong_kind(f, n, l, "a mapping");
+        return fields_read(f->sub, n, at, l);
+    default: return scalar_read(f, n, at, l);
     }
 }
 
 /* What stands when nothing is written. A mapping that is not there needs none of its required keys. */
 static void default_read(const struct field *f, void *at, struct load *l)
 {
-    struct err e = {.text = ""};
     struct yaml_node n = {.type = YAML_SCALAR, .text = str_c(f->fallback), .plain = true};
 
     if (f->fallback)
-        check(field_read(f, &n, at, l, &e) == 0);
+        check(field_read(f, &n, at, l) == 0);
     for (const struct field *s = f->type == FIELD_MAP ? f->sub : NULL; s && s->type != FIELD_END; s++)
         default_read(s, (char *)at + s->offset, l);
 }
 
 static void *place_of(const struct field_set *s, const struct field *f) { return (char *)s->options + f->offset; }
 
-static int keys_known(const struct field_set *sets, size_t n, const struct yaml_node *map, struct load *l,
-                      struct err *e)
+static int keys_known(const struct field_set *sets, size_t n, const struct yaml_node *map, struct load *l)
 {
     for (size_t i = 0; i < map->n; i++) {
         const struct yaml_node *key = map->entries[i].key;
@@ -235,45 +232,44 @@ static int keys_known(const struct field_set *sets, size_t n, const struct yaml_
                 nearest_try(&near, str_c(f->key));
             }
         if (!known)
-            return yaml_err(e, l, key, "unknown key \"%s\"%s", quoted(key->text).text, nearest_hint(&near).text);
+            return load_err(l, key, CODE_unknown_key, "unknown key \"%s\"%s", quoted(key->text).text, nearest_hint(&near).text);
     }
     return 0;
 }
 
 /* `map` NULL: nothing is written, defaults stand. */
-static int set_read(const struct field_set *s, const struct yaml_node *map, struct load *l, struct err *e)
+static int set_read(const struct field_set *s, const struct yaml_node *map, struct load *l)
 {
     for (const struct field *f = s->fields; f && f->type != FIELD_END; f++) {
         const struct yaml_node *value = yaml_get(map, f->key);
         if (!value && f->required)
-            return yaml_err(e, l, map, "%s is missing", f->key);
+            return load_err(l, map, CODE_missing_key, "%s is missing", f->key);
         if (value && value->type == YAML_NULL)
-            return yaml_err(e, l, value, "%s: has no value; leave the key out for its default", f->key);
+            return load_err(l, value, CODE_no_value, "%s: has no value; leave the key out for its default", f->key);
         if (!value)
             default_read(f, place_of(s, f), l);
-        else if (field_read(f, value, place_of(s, f), l, e) != 0)
+        else if (field_read(f, value, place_of(s, f), l) != 0)
             return -1;
     }
     return 0;
 }
 
-int fields_read_sets(const struct field_set *sets, size_t n, const struct yaml_node *node, struct load *l,
-                     struct err *e)
+int fields_read_sets(const struct field_set *sets, size_t n, const struct yaml_node *node, struct load *l)
 {
     if (node && node->type == YAML_NULL)
         node = NULL;
     if (node && node->type != YAML_MAP)
-        return yaml_err(e, l, node, "must be a mapping (key: value), not %s", kind_of(node));
-    if (node && keys_known(sets, n, node, l, e) != 0)
+        return load_err(l, node, CODE_kind, "must be a mapping (key: value), not %s", kind_of(node));
+    if (node && keys_known(sets, n, node, l) != 0)
         return -1;
     for (size_t i = 0; i < n; i++)
-        if (set_read(&sets[i], node, l, e) != 0)
+        if (set_read(&sets[i], node, l) != 0)
             return -1;
     return 0;
 }
 
-int fields_read(const struct field *fields, const struct yaml_node *node, void *options, struct load *l, struct err *e)
+int fields_read(const struct field *fields, const struct yaml_node *node, void *options, struct load *l)
 {
     struct field_set set = {fields, options};
-    return fields_read_sets(&set, 1, node, l, e);
+    return fields_read_sets(&set, 1, node, l);
 }

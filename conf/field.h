@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include "lib/arena.h"
 #include "lib/check.h"
-#include "lib/err.h"
 #include "lib/ip.h"
 
 /*
@@ -40,7 +39,7 @@ enum field_type {
 
 struct rate { uint64_t tokens, period; };                        /* tokens a period; period in ns */
 struct texts { struct str *v; size_t n; };
-struct pair { struct str key, value; unsigned line, col; };
+struct pair { struct str key, value; const struct yaml_node *node; };   /* of the key; while loading only */
 struct pairs { struct pair *v; size_t n; };
 struct cidrs { struct cidr *v; size_t n; };
 
@@ -53,7 +52,7 @@ struct field {
     bool required;
     uint64_t min, max;               /* of numbers, in the type's own unit; max 0: no bound */
     const char *const *words;        /* of FIELD_ENUM; NULL-terminated */
-    int (*parse)(void *at, const struct yaml_node *, struct load *, struct err *) must_check;   /* FIELD_CUSTOM */
+    int (*parse)(void *at, const struct yaml_node *, struct load *) must_check;   /* FIELD_CUSTOM */
     const struct field *sub;         /* of FIELD_MAP; of FIELD_CUSTOM: for the manual and the JSON schema only */
     const char *form;                /* FIELD_CUSTOM: what may be written, in a few words, for the manual */
     const char *json;                /* FIELD_CUSTOM: its JSON schema; "@" stands for that of `sub` */
@@ -63,14 +62,13 @@ struct field {
  * default, in the table's order. Unknown keys, wrong types and bounds are errors with their place and, for a key,
  * the nearest one that exists. `node` NULL (or a null value): defaults only; a required field is then an error at
  * load->node. */
-int fields_read(const struct field *, const struct yaml_node *, void *options, struct load *, struct err *) must_check;
+int fields_read(const struct field *, const struct yaml_node *, void *options, struct load *) must_check;
 
 /* The same for one mapping that feeds several tables, each with options of its own; they have no key in common. */
 struct field_set { const struct field *fields; void *options; };
-int fields_read_sets(const struct field_set *, size_t n, const struct yaml_node *, struct load *,
-                     struct err *) must_check;
+int fields_read_sets(const struct field_set *, size_t n, const struct yaml_node *, struct load *) must_check;
 
 /* One value of the given type; shared with hand-written readers. */
-int field_read(const struct field *, const struct yaml_node *, void *at, struct load *, struct err *) must_check;
+int field_read(const struct field *, const struct yaml_node *, void *at, struct load *) must_check;
 
 #endif

@@ -6,30 +6,40 @@
 #include "conf/load.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include "conf/named.h"
 #include "conf/snapshot.h"
-#include "lib/log.h"
 
 struct str load_route(const struct load *l, size_t i)
 {
     return i < l->snap->n_routes ? l->snap->routes[i].name : (struct str){NULL, 0};
 }
 
-void load_warn(const struct load *l, const struct yaml_node *node, const char *fmt, ...)
+static void add(const struct load *l, const struct yaml_node *node, enum diag_code code, const char *fmt, va_list ap)
 {
-    char text[400];
-    va_list ap;
+    const struct yaml_node *at = node ? node : l->node;
+    struct place place = at ? yaml_place(at) : (struct place){NULL, 0, 0, 0};
 
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    if (!node)
-        node = l->node;
-    log_warn("config", "%s:%u:%u: %s", l->file, node->line, node->col, text);
+    diag_add(l->diags, &place, code, fmt, ap);
 }
 
-int load_attribute(struct load *l, struct str name, struct err *err)
+int load_err(const struct load *l, const struct yaml_node *node, enum diag_code code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    add(l, node, code, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+void load_warn(const struct load *l, const struct yaml_node *node, enum diag_code code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    add(l, node, code, fmt, ap);
+    va_end(ap);
+}
+
+int load_attribute(const struct load *l, struct str name)
 {
     struct nearest near;
 
@@ -39,6 +49,6 @@ int load_attribute(struct load *l, struct str name, struct err *err)
             return (int)i;
         nearest_try(&near, l->snap->attributes.v[i]);
     }
-    return yaml_err(err, l, NULL, "no filter of this configuration provides \"%s\"%s", quoted(name).text,
+    return load_err(l, NULL, CODE_attribute, "no filter of this configuration provides \"%s\"%s", quoted(name).text,
                     nearest_hint(&near).text);
 }

@@ -3,7 +3,7 @@
 #define LOAD_H
 
 #include "lib/arena.h"
-#include "lib/err.h"
+#include "conf/diag.h"
 #include "conf/yaml.h"
 
 /*
@@ -12,7 +12,7 @@
  */
 struct snapshot;
 struct load {
-    const char *file;                    /* for errors */
+    struct diags *diags;                 /* what is wrong goes there */
     struct arena *arena;                 /* of the snapshot being made */
     struct snapshot *snap;
     const struct filter *const *filters; /* the types there are; NULL-terminated */
@@ -23,9 +23,14 @@ struct load {
 
 /* The name of the i-th route, in the file's order; {NULL, 0}: there are no more. In options_check(). */
 struct str load_route(const struct load *, size_t i);
-/* Says in the log, with the place, what can be loaded and is hardly meant. `node` NULL: load->node. */
-void load_warn(const struct load *, const struct yaml_node *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* The number of an attribute; -1 with an error when no filter of this configuration provides it. */
-int load_attribute(struct load *, struct str name, struct err *) must_check;
+/*
+ * What is wrong, at a node; NULL: at load->node. Always -1, so that `return load_err(...)` reads well. It is good form to go
+ * on and find what else is wrong, as long as that does not follow from this.
+ */
+int load_err(const struct load *, const struct yaml_node *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
+/* What can be loaded and is hardly meant. */
+void load_warn(const struct load *, const struct yaml_node *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
+/* The number of an attribute; -1 with an error at load->node when no filter of this configuration provides it. */
+int load_attribute(const struct load *, struct str name) must_check;
 
 #endif

@@ -8,15 +8,15 @@
 
 #include "conf/yaml.h"
 
-static int version_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int version_read(void *at, const struct yaml_node *n, struct load *l)
 {
     (void)at;
     if (n->type != YAML_SCALAR || !str_eq(n->text, STR("1")))
-        return yaml_err(err, l, n, "version: must be 1, the only one that there is");
+        return load_err(l, n, CODE_word, "version: must be 1, the only one that there is");
     return 0;
 }
 
-static int workers_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int workers_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const struct field number = {.key = "workers", .type = FIELD_COUNT, .min = 1, .max = 256};
     uint64_t *out = at;
@@ -26,11 +26,11 @@ static int workers_read(void *at, const struct yaml_node *n, struct load *l, str
         return 0;
     }
     if (n->type == YAML_SCALAR && n->text.len && (n->text.at[0] < '0' || n->text.at[0] > '9'))
-        return yaml_err(err, l, n, "workers: \"%s\" is neither auto nor a number from 1 to 256", quoted(n->text).text);
-    return field_read(&number, n, out, l, err);
+        return load_err(l, n, CODE_word, "workers: \"%s\" is neither auto nor a number from 1 to 256", quoted(n->text).text);
+    return field_read(&number, n, out, l);
 }
 
-static int log_to_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int log_to_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const struct { const char *word; enum log_to to; } words[] = {
         {"none", LOG_TO_NONE}, {"stdout", LOG_TO_STDOUT}, {"stderr", LOG_TO_STDERR},
@@ -44,17 +44,17 @@ static int log_to_read(void *at, const struct yaml_node *n, struct load *l, stru
             return 0;
         }
     if (!str_starts(text, STR("/")))
-        return yaml_err(err, l, n, "log.to: must be stdout, stderr, none or an absolute path");
+        return load_err(l, n, CODE_word, "log.to: must be stdout, stderr, none or an absolute path");
     s->log_to = LOG_TO_FILE;
     s->log_path = text;
     return 0;
 }
 
-static int log_format_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int log_format_read(void *at, const struct yaml_node *n, struct load *l)
 {
     (void)at;
     if (n->type != YAML_SCALAR || !str_eq(n->text, STR("json")))
-        return yaml_err(err, l, n, "log.format: must be json, the only one that there is");
+        return load_err(l, n, CODE_word, "log.format: must be json, the only one that there is");
     return 0;
 }
 
@@ -118,9 +118,9 @@ const struct field schema_fields[] = {
     {.type = FIELD_END},
 };
 
-int schema_later_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_later_read(void *at, const struct yaml_node *n, struct load *l)
 {
-    (void)at, (void)n, (void)l, (void)err;
+    (void)at, (void)n, (void)l;
     return 0;
 }
 
@@ -138,14 +138,14 @@ const struct yaml_node *schema_map_of(struct load *l, const char *key, const str
     return map;
 }
 
-int schema_read(struct schema *s, const struct yaml_node *root, struct err *err)
+int schema_read(struct schema *s, const struct yaml_node *root)
 {
     if (root->type == YAML_NULL)
-        return yaml_err(err, &s->load, root, "the configuration is empty; it needs version, listen and routes");
+        return load_err(&s->load, root, CODE_empty, "the configuration is empty; it needs version, listen and routes");
     s->load.node = root;
-    if (fields_read(schema_fields, root, s->load.snap, &s->load, err) != 0)
+    if (fields_read(schema_fields, root, s->load.snap, &s->load) != 0)
         return -1;
-    if (schema_listens_check(s, root, err) != 0)
+    if (schema_listens_check(s, root) != 0)
         return -1;
-    return schema_instances_check(s, err);
+    return schema_instances_check(s);
 }

@@ -40,48 +40,46 @@ extern const struct field schema_common_fields[];    /* name and mode, of every 
 struct schema_common { struct str name; int shadow; };
 
 /* Reads the whole document into load.snap; nothing outside its arena is touched. */
-int schema_read(struct schema *, const struct yaml_node *root, struct err *) must_check;
+int schema_read(struct schema *, const struct yaml_node *root) must_check;
 
 /* For keys that are read once the rest of their mapping is known: accepts anything, stores nothing. */
-int schema_later_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
+int schema_later_read(void *at, const struct yaml_node *, struct load *) must_check;
 /* The long form of a short one: {key: value}, at the value's place. */
 const struct yaml_node *schema_map_of(struct load *, const char *key, const struct yaml_node *value);
 #define SCHEMA_FILTERS_JSON "{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/filter\"}}"
 
 /* schema_listen.c: `listen`, `admin`, `probes` (at: the snapshot). */
-int schema_listens_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
-int schema_admin_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
-int schema_probes_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
-int schema_listens_check(struct schema *, const struct yaml_node *root, struct err *) must_check;
+int schema_listens_read(void *at, const struct yaml_node *, struct load *) must_check;
+int schema_admin_read(void *at, const struct yaml_node *, struct load *) must_check;
+int schema_probes_read(void *at, const struct yaml_node *, struct load *) must_check;
+int schema_listens_check(struct schema *, const struct yaml_node *root) must_check;
 
 /* schema_upstream.c, schema_endpoint.c: `upstreams` (at: the snapshot), one upstream's `endpoints`. */
-int schema_upstreams_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
-int schema_endpoints_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
+int schema_upstreams_read(void *at, const struct yaml_node *, struct load *) must_check;
+int schema_endpoints_read(void *at, const struct yaml_node *, struct load *) must_check;
 
 /* schema_route.c: `routes` (at: the snapshot). */
-int schema_routes_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
+int schema_routes_read(void *at, const struct yaml_node *, struct load *) must_check;
 
 /* schema_match.c: a route's `match` (at: struct route_match). */
-int schema_match_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
+int schema_match_read(void *at, const struct yaml_node *, struct load *) must_check;
 /* The match in one line, such that two are the same if and only if they match the same requests; `names`: with the
  * names of parameters (for people), else without (to compare). */
 struct str schema_match_text(struct arena *, const struct route_match *, bool names);
 /* Is it a canonical path, as requests have it after normalising? `params`: may segments be ":name"? */
-int schema_path_check(struct load *, const struct yaml_node *, const char *what, struct str path, bool params,
-                      struct err *) must_check;
+int schema_path_check(struct load *, const struct yaml_node *, const char *what, struct str path, bool params) must_check;
 /* The next ":name" segment from *pos on; false: no more. */
 bool schema_param_next(struct str path, size_t *pos, struct str *name);
 
 /* schema_filter.c: `define` (at: the snapshot), and a list of filters (at: struct chain_conf; the place and the owner
  * come from the load). */
-int schema_define_read(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
-int schema_chain_read(struct load *, const struct yaml_node *, unsigned place, struct str owner, struct chain_conf *,
-                      struct err *) must_check;
+int schema_define_read(void *at, const struct yaml_node *, struct load *) must_check;
+int schema_chain_read(struct load *, const struct yaml_node *, unsigned place, struct str owner, struct chain_conf *) must_check;
 /* After everything was read: names, attributes, slots, options_check() of all. */
-int schema_instances_check(struct schema *, struct err *) must_check;
+int schema_instances_check(struct schema *) must_check;
 
 /* Names and values of header fields that weir is told to send: well-formed, and not its own to set. */
-int schema_headers_check(struct load *, const char *key, const struct pairs *, struct err *) must_check;
+int schema_headers_check(struct load *, const char *key, const struct pairs *) must_check;
 
 /* address.c: splits "host:port" or "[v6]:port"; false: neither. `port` is {NULL, 0} when there is none. */
 bool address_split(struct str text, struct str *host, struct str *port, bool *bracketed) must_check;

@@ -19,14 +19,14 @@ static struct str lower(struct arena *a, struct str s)
     return str_of(out, s.len);
 }
 
-static int unix_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l, struct err *err)
+static int unix_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l)
 {
     struct err why = {.text = ""};
 
     e->host = STR("");
     e->authority = STR("localhost");
     if (address_of_path(str_of(e->url.at + 5, e->url.len - 5), &e->address, &why) != 0)
-        return yaml_err(err, l, n, "endpoint \"%s\": %s", quoted(e->url).text, why.text);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": %s", quoted(e->url).text, why.text);
     return 0;
 }
 
@@ -40,8 +40,7 @@ static struct str authority_of(struct arena *a, const struct endpoint_conf *e)
 static bool holds(struct str s, char c) { return s.len && memchr(s.at, c, s.len); }
 
 /* `rest`: what stands behind "http://". */
-static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml_node *n, struct load *l,
-                     struct err *err)
+static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml_node *n, struct load *l)
 {
     const char *url = arena_strdup(l->arena, str_c(quoted(e->url).text));
     struct str host, port;
@@ -49,19 +48,19 @@ static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml
     bool bracketed;
 
     if (holds(rest, '/') || holds(rest, '?') || holds(rest, '#'))
-        return yaml_err(err, l, n, "endpoint \"%s\": may not have a path; a route's rewrite does that", url);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": may not have a path; a route's rewrite does that", url);
     if (holds(rest, '@'))
-        return yaml_err(err, l, n, "endpoint \"%s\": may not have a user name", url);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": may not have a user name", url);
     if (!address_split(rest, &host, &port, &bracketed) || host.len == 0)
-        return yaml_err(err, l, n, "endpoint \"%s\": write it like http://host:8000 or http://[::1]:8000", url);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": write it like http://host:8000 or http://[::1]:8000", url);
     e->port = HTTP_PORT;
     if (port.at && (!address_port(port, &e->port) || e->port == 0))
-        return yaml_err(err, l, n, "endpoint \"%s\": the port must be a number from 1 to 65535", url);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": the port must be a number from 1 to 65535", url);
     e->host = lower(l->arena, host);
     if (ip_parse(host, &ip) && bracketed == holds(host, ':'))
         address_of_ip(&ip, e->port, &e->address);
     else if (bracketed || !address_is_name(host))
-        return yaml_err(err, l, n, "endpoint \"%s\": \"%s\" is neither a host's name nor an address", url,
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": \"%s\" is neither a host's name nor an address", url,
                         quoted(host).text);
     e->authority = authority_of(l->arena, e);
     return 0;
@@ -75,24 +74,24 @@ static bool has_scheme(struct str url, struct str scheme, struct str *rest)
     return true;
 }
 
-static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l, struct err *err)
+static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct load *l)
 {
     struct str rest;
 
     if (n->type != YAML_SCALAR)
-        return yaml_err(err, l, n, "an endpoint is a URL such as http://host:8000");
+        return load_err(l, n, CODE_kind, "an endpoint is a URL such as http://host:8000");
     e->url = n->text;
     if (str_starts(e->url, STR("unix:")))
-        return unix_read(e, n, l, err);
+        return unix_read(e, n, l);
     if (has_scheme(e->url, STR("https://"), &rest))
-        return yaml_err(err, l, n, "endpoint \"%s\": https endpoints need TLS, which this version does not have yet",
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": https endpoints need TLS, which this version does not have yet",
                         quoted(e->url).text);
     if (!has_scheme(e->url, STR("http://"), &rest))
-        return yaml_err(err, l, n, "endpoint \"%s\": must begin with http:// or unix:", quoted(e->url).text);
-    return http_read(e, rest, n, l, err);
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": must begin with http:// or unix:", quoted(e->url).text);
+    return http_read(e, rest, n, l);
 }
 
-static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, struct load *l, struct err *err)
+static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, struct load *l)
 {
     struct named *v = mem_array(u->n, sizeof(*v));
     const struct named *earlier = NULL;
@@ -103,23 +102,23 @@ static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, 
         v[i] = (struct named){e->host.len ? e->authority : e->url, i};
     }
     if (named_repeated(v, u->n, &earlier))
-        res = yaml_err(err, l, n, "endpoint \"%s\" stands here twice", quoted(earlier->name).text);
+        res = load_err(l, n, CODE_repeated, "endpoint \"%s\" stands here twice", quoted(earlier->name).text);
     mem_free(v);
     return res;
 }
 
-int schema_endpoints_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_endpoints_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct upstream_conf *u = at;
 
     if (n->type == YAML_MAP)
-        return yaml_err(err, l, n, "endpoints: must be a URL or a list of them");
+        return load_err(l, n, CODE_kind, "endpoints: must be a URL or a list of them");
     u->n = n->type == YAML_LIST ? n->n : 1;
     if (u->n == 0)
-        return yaml_err(err, l, n, "endpoints: needs at least one");
+        return load_err(l, n, CODE_empty, "endpoints: needs at least one");
     u->endpoints = arena_zalloc(l->arena, u->n * sizeof(*u->endpoints));
     for (size_t i = 0; i < u->n; i++)
-        if (one_read(&u->endpoints[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+        if (one_read(&u->endpoints[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
             return -1;
-    return all_differ(u, n, l, err);
+    return all_differ(u, n, l);
 }

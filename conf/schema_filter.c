@@ -42,7 +42,7 @@ static struct schema_instance *define_find(struct load *l, struct str name)
     return NULL;
 }
 
-static int unknown_filter(struct load *l, const struct yaml_node *at, struct str name, bool names_too, struct err *err)
+static int unknown_filter(struct load *l, const struct yaml_node *at, struct str name, bool names_too)
 {
     struct nearest near;
 
@@ -52,7 +52,7 @@ static int unknown_filter(struct load *l, const struct yaml_node *at, struct str
     for (struct schema_instance *i = schema_of(l)->instances; names_too && i; i = i->next)
         if (i->defined)
             nearest_try(&near, i->inst.name);
-    return yaml_err(err, l, at, "unknown filter \"%s\"%s", quoted(name).text, nearest_hint(&near).text);
+    return load_err(l, at, CODE_unknown_name, "unknown filter \"%s\"%s", quoted(name).text, nearest_hint(&near).text);
 }
 
 static bool is_name(struct str s)
@@ -67,20 +67,21 @@ static bool is_name(struct str s)
     return s.len > 0 && s.len <= 64;
 }
 
-static int name_check(struct load *l, const struct yaml_node *at, struct str name, struct err *err)
+static int name_check(struct load *l, const struct yaml_node *at, struct str name)
 {
     if (!is_name(name))
-        return yaml_err(err, l, at, "the name \"%s\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\"",
+        return load_err(l, at, CODE_name, "the name \"%s\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\"",
                         quoted(name).text);
     if (type_find(l, name))
-        return yaml_err(err, l, at, "the name \"%s\" is a filter's type; an instance needs another", quoted(name).text);
+        return load_err(l, at, CODE_reserved_name,
+                        "the name \"%s\" is a filter's type; an instance needs another", quoted(name).text);
     return 0;
 }
 
 /* One filter with its options (NULL: all defaults). `node` is where it stands; `name` {NULL, 0}: inline. */
 static int instance_read(struct load *l, const struct filter *type, const struct yaml_node *node,
                          const struct yaml_node *options, struct str name, struct str owner,
-                         struct schema_instance **out, struct err *err)
+                         struct schema_instance **out)
 {
     struct schema *schema = schema_of(l);
     struct schema_instance *i = arena_zalloc(l->arena, sizeof(*i));
@@ -93,17 +94,17 @@ static int instance_read(struct load *l, const struct filter *type, const struct
     i->owner = owner;
     i->defined = name.at != NULL;
     if (options && options->type != YAML_MAP && options->type != YAML_NULL)
-        return yaml_err(err, l, options, "%s: its options must be a mapping: {%s: {key: value}}", type->name,
+        return load_err(l, options, CODE_kind, "%s: its options must be a mapping: {%s: {key: value}}", type->name,
                         type->name);
 
     const struct field_set sets[] = {{type->fields, i->options}, {schema_common_fields, &common}};
     l->node = i->node;
-    if (fields_read_sets(sets, array_len(sets), options, l, err) != 0)
+    if (fields_read_sets(sets, array_len(sets), options, l) != 0)
         return -1;
     const struct yaml_node *named = yaml_get(options, "name");
     if (named && i->defined)
-        return yaml_err(err, l, named, "a filter under define is named by its key, \"%s\"", quoted(name).text);
-    if (named && name_check(l, named, common.name, err) != 0)
+        return load_err(l, named, CODE_together, "a filter under define is named by its key, \"%s\"", quoted(name).text);
+    if (named && name_check(l, named, common.name) != 0)
         return -1;
     i->inst.shadow = common.shadow == 1;
     i->inst.name = i->defined ? name : named ? common.name
@@ -117,55 +118,55 @@ static int instance_read(struct load *l, const struct filter *type, const struct
 
 /* {type: options}: the type and where its options are. */
 static int one_key(struct load *l, const struct yaml_node *n, const struct filter **type,
-                   const struct yaml_node **options, struct err *err)
+                   const struct yaml_node **options)
 {
     if (n->type != YAML_MAP)
-        return yaml_err(err, l, n, "a filter is a name, or a mapping with its type as the only key: {type: {options}}");
+        return load_err(l, n, CODE_filter_form,
+                        "a filter is a name, or a mapping with its type as the only key: {type: {options}}");
     if (n->n != 1)
-        return yaml_err(err, l, n, "a filter is a mapping with its type as the only key, not %zu keys; "
+        return load_err(l, n, CODE_filter_form, "a filter is a mapping with its type as the only key, not %zu keys; "
                         "its options stand one level deeper", n->n);
     *type = type_find(l, n->entries[0].key->text);
     *options = n->entries[0].value;
     if (*type)
         return 0;
     if (define_find(l, n->entries[0].key->text))
-        return yaml_err(err, l, n->entries[0].key, "\"%s\" is an instance from define: write its name alone, without "
+        return load_err(l, n->entries[0].key, CODE_filter_form, "\"%s\" is an instance from define: write its name alone, without "
                         "options", quoted(n->entries[0].key->text).text);
-    return unknown_filter(l, n->entries[0].key, n->entries[0].key->text, false, err);
+    return unknown_filter(l, n->entries[0].key, n->entries[0].key->text, false);
 }
 
-static int define_one(struct load *l, const struct yaml_entry *e, struct err *err)
+static int define_one(struct load *l, const struct yaml_entry *e)
 {
     const struct yaml_node *options = NULL;
     const struct filter *type = NULL;
     struct schema_instance *ignored;
 
-    if (name_check(l, e->key, e->key->text, err) != 0)
+    if (name_check(l, e->key, e->key->text) != 0)
         return -1;
     if (e->value->type == YAML_SCALAR) {
         type = type_find(l, e->value->text);
         if (!type)
-            return unknown_filter(l, e->value, e->value->text, false, err);
-    } else if (one_key(l, e->value, &type, &options, err) != 0) {
+            return unknown_filter(l, e->value, e->value->text, false);
+    } else if (one_key(l, e->value, &type, &options) != 0) {
         return -1;
     }
     return instance_read(l, type, e->value, options, e->key->text,
-                         arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)), &ignored, err);
+                         arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)), &ignored);
 }
 
-int schema_define_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_define_read(void *at, const struct yaml_node *n, struct load *l)
 {
     (void)at;
     if (n->type != YAML_MAP)
-        return yaml_err(err, l, n, "define: must be a mapping of names to filters: {name: {type: {options}}}");
+        return load_err(l, n, CODE_kind, "define: must be a mapping of names to filters: {name: {type: {options}}}");
     for (size_t i = 0; i < n->n; i++)
-        if (define_one(l, &n->entries[i], err) != 0)
+        if (define_one(l, &n->entries[i]) != 0)
             return -1;
     return 0;
 }
 
-static int place_check(struct load *l, const struct yaml_node *n, const struct filter *type, unsigned place,
-                       struct err *err)
+static int place_check(struct load *l, const struct yaml_node *n, const struct filter *type, unsigned place)
 {
     static const char *const names[] = {"a listener", "a route", "an upstream"};
     char allowed[64] = "";
@@ -180,11 +181,11 @@ static int place_check(struct load *l, const struct yaml_node *n, const struct f
         if (type->places & 1u << i && len < sizeof(allowed))
             len += (size_t)snprintf(allowed + len, sizeof(allowed) - len, "%s%s", len ? " or " : "", names[i]);
     }
-    return yaml_err(err, l, n, "%s may not stand on %s; only on %s", type->name, here, allowed);
+    return load_err(l, n, CODE_filter_place, "%s may not stand on %s; only on %s", type->name, here, allowed);
 }
 
 static int item_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
-                     struct schema_instance **out, struct err *err)
+                     struct schema_instance **out)
 {
     const struct yaml_node *options = NULL;
     const struct filter *type = NULL;
@@ -193,15 +194,15 @@ static int item_read(struct load *l, const struct yaml_node *n, unsigned place, 
         *out = define_find(l, n->text);
         type = *out ? (*out)->inst.type : type_find(l, n->text);
         if (!type)
-            return unknown_filter(l, n, n->text, true, err);
+            return unknown_filter(l, n, n->text, true);
         if (*out)
-            return place_check(l, n, type, place, err);
-    } else if (one_key(l, n, &type, &options, err) != 0) {
+            return place_check(l, n, type, place);
+    } else if (one_key(l, n, &type, &options) != 0) {
         return -1;
     }
-    if (place_check(l, n, type, place, err) != 0)
+    if (place_check(l, n, type, place) != 0)
         return -1;
-    return instance_read(l, type, n, options, (struct str){NULL, 0}, owner, out, err);
+    return instance_read(l, type, n, options, (struct str){NULL, 0}, owner, out);
 }
 
 static void chain_flags(struct chain_conf *c, const struct instance *in)
@@ -216,20 +217,20 @@ static void chain_flags(struct chain_conf *c, const struct instance *in)
 }
 
 int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
-                      struct chain_conf *out, struct err *err)
+                      struct chain_conf *out)
 {
     if (!n)
         return 0;
     if (n->type != YAML_LIST)
-        return yaml_err(err, l, n, "filters: must be a list");
+        return load_err(l, n, CODE_kind, "filters: must be a list");
     const struct instance **v = arena_zalloc(l->arena, (n->n + 1) * sizeof(*v));
     for (size_t i = 0; i < n->n; i++) {
         struct schema_instance *s = NULL;
-        if (item_read(l, n->entries[i].value, place, owner, &s, err) != 0)
+        if (item_read(l, n->entries[i].value, place, owner, &s) != 0)
             return -1;
         for (size_t j = 0; s->used && j < i; j++)
             if (v[j] == &s->inst)
-                return yaml_err(err, l, n->entries[i].value, "\"%s\" stands twice in this list",
+                return load_err(l, n->entries[i].value, CODE_repeated, "\"%s\" stands twice in this list",
                                 quoted(s->inst.name).text);
         s->used = true;
         v[i] = &s->inst;
@@ -240,7 +241,7 @@ int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place,
     return 0;
 }
 
-static int names_check(struct schema *s, struct err *err)
+static int names_check(struct schema *s)
 {
     struct named *v = mem_array(s->n_instances + 1, sizeof(*v));
     const struct schema_instance **by_index = mem_array(s->n_instances + 1, sizeof(struct schema_instance *));
@@ -255,10 +256,10 @@ static int names_check(struct schema *s, struct err *err)
     const struct named *again = named_repeated(v, n, &earlier);
     const struct schema_instance *i = again ? by_index[again->index] : NULL;
     if (i && is_name(i->inst.name))
-        res = yaml_err(err, &s->load, i->node, "the name \"%s\" is taken by a filter at line %u; to share one, put it "
+        res = load_err(&s->load, i->node, CODE_name_taken, "the name \"%s\" is taken by a filter at line %u; to share one, put it "
                        "under define", quoted(i->inst.name).text, by_index[earlier->index]->node->line);
     else if (i)
-        res = yaml_err(err, &s->load, i->node, "a second %s in one list needs a name: {%s: {name: ...}}",
+        res = load_err(&s->load, i->node, CODE_name_taken, "a second %s in one list needs a name: {%s: {name: ...}}",
                        i->inst.type->name, i->inst.type->name);
     mem_free(v);
     mem_free(by_index);
@@ -299,9 +300,9 @@ static void slots_give(struct schema *s)
         }
 }
 
-int schema_instances_check(struct schema *s, struct err *err)
+int schema_instances_check(struct schema *s)
 {
-    if (names_check(s, err) != 0)
+    if (names_check(s) != 0)
         return -1;
     attributes_collect(s);
     for (struct schema_instance *i = s->instances; i; i = i->next) {
@@ -309,8 +310,8 @@ int schema_instances_check(struct schema *s, struct err *err)
         s->load.owner = i->owner;
         s->load.name = i->inst.name;
         if (!i->used)
-            load_warn(&s->load, NULL, "\"%s\" is defined and nobody uses it", quoted(i->inst.name).text);
-        if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load, err) != 0)
+            load_warn(&s->load, NULL, CODE_unused, "\"%s\" is defined and nobody uses it", quoted(i->inst.name).text);
+        if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load) != 0)
             return -1;
     }
     slots_give(s);

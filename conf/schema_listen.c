@@ -12,13 +12,13 @@
 
 #define HOUR (3600 * NSEC_PER_SEC)
 
-static int half_close_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int half_close_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const char *const words[] = {"cancel", "keep", NULL};
     static const struct field f = {.key = "half_close", .type = FIELD_ENUM, .words = words};
     int word = 0;
 
-    if (field_read(&f, n, &word, l, err) != 0)
+    if (field_read(&f, n, &word, l) != 0)
         return -1;
     *(bool *)at = word == 1;
     return 0;
@@ -44,55 +44,55 @@ const struct field schema_listen_fields[] = {
     {.type = FIELD_END},
 };
 
-static int one_read(struct listen_conf *c, const struct yaml_node *n, struct load *l, struct err *err)
+static int one_read(struct listen_conf *c, const struct yaml_node *n, struct load *l)
 {
     struct err why = {.text = ""};
     const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "at", n) : n;
 
     if (map->type != YAML_MAP)
-        return yaml_err(err, l, n, "a listener is an address such as 127.0.0.1:8080, or a mapping with the key \"at\"");
+        return load_err(l, n, CODE_kind, "a listener is an address such as 127.0.0.1:8080, or a mapping with the key \"at\"");
     l->node = map;
-    if (fields_read(schema_listen_fields, map, c, l, err) != 0)
+    if (fields_read(schema_listen_fields, map, c, l) != 0)
         return -1;
     if (address_parse(c->at, &c->address, &why) != 0)
-        return yaml_err(err, l, yaml_get(map, "at"), "%s", why.text);
+        return load_err(l, yaml_get(map, "at"), CODE_address, "%s", why.text);
     struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
-    return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters, err);
+    return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters);
 }
 
-int schema_listens_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_listens_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
     size_t count = n->type == YAML_LIST ? n->n : 1;
 
     if (count == 0)
-        return yaml_err(err, l, n, "listen: needs at least one address");
+        return load_err(l, n, CODE_empty, "listen: needs at least one address");
     s->listens = arena_zalloc(l->arena, count * sizeof(*s->listens));
     for (size_t i = 0; i < count; i++)
-        if (one_read(&s->listens[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+        if (one_read(&s->listens[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
             return -1;
     s->n_listens = count;
     return 0;
 }
 
-static int own_read(struct listen_conf *c, const char *key, const struct yaml_node *n, struct load *l, struct err *err)
+static int own_read(struct listen_conf *c, const char *key, const struct yaml_node *n, struct load *l)
 {
     if (n->type != YAML_SCALAR)
-        return yaml_err(err, l, n, "%s: must be an address such as 127.0.0.1:9901", key);
-    return one_read(c, n, l, err);
+        return load_err(l, n, CODE_kind, "%s: must be an address such as 127.0.0.1:9901", key);
+    return one_read(c, n, l);
 }
 
-int schema_admin_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_admin_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
     s->has_admin = true;
-    return own_read(&s->admin, "admin", n, l, err);
+    return own_read(&s->admin, "admin", n, l);
 }
 
-int schema_probes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_probes_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
-    return own_read(&s->probes, "probes", n, l, err);
+    return own_read(&s->probes, "probes", n, l);
 }
 
 /* Port 0 is a different port each time. */
@@ -120,7 +120,7 @@ static const struct yaml_node *place_of(const struct snapshot *s, const struct y
     return listen->type == YAML_LIST ? listen->entries[index].value : listen;
 }
 
-int schema_listens_check(struct schema *schema, const struct yaml_node *root, struct err *err)
+int schema_listens_check(struct schema *schema, const struct yaml_node *root)
 {
     const struct snapshot *s = schema->load.snap;
     struct named *v = mem_array(s->n_listens + 2, sizeof(*v));
@@ -134,7 +134,8 @@ int schema_listens_check(struct schema *schema, const struct yaml_node *root, st
     named_add(v, &n, s->n_listens + 1, &s->probes);
     const struct named *again = named_repeated(v, n, &earlier);
     if (again)
-        res = yaml_err(err, &schema->load, place_of(s, root, again->index), "this address is taken at line %u already",
+        res = load_err(&schema->load, place_of(s, root, again->index), CODE_address_taken,
+                       "this address is taken at line %u already",
                        place_of(s, root, earlier->index)->line);
     mem_free(v);
     return res;

@@ -63,52 +63,51 @@ static bool is_param_name(struct str s)
     return s.len > 0;
 }
 
-static int params_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, struct err *err)
+static int params_check(struct load *l, const struct yaml_node *n, const char *what, struct str path)
 {
     struct str s;
     for (size_t pos = 0; segment_next(path, &pos, &s);) {
         if (str_eq(s, STR("*")) || str_eq(s, STR("**")))
-            return yaml_err(err, l, n, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
+            return load_err(l, n, CODE_path, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
                             "\":name\" one segment",
                             what);
         if (s.len && s.at[0] == ':' && !is_param_name(str_of(s.at + 1, s.len - 1)))
-            return yaml_err(err, l, n, "%s: \"%s\" must be \":\" and a name of letters, digits and \"_\", "
+            return load_err(l, n, CODE_path, "%s: \"%s\" must be \":\" and a name of letters, digits and \"_\", "
                             "a whole segment",
                             what, quoted(s).text);
     }
     return 0;
 }
 
-int schema_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, bool params,
-                      struct err *err)
+int schema_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, bool params)
 {
     struct str canonical, query;
 
     if (path.len == 0 || path.at[0] != '/')
-        return yaml_err(err, l, n, "%s: \"%s\" must begin with \"/\"", what, quoted(path).text);
+        return load_err(l, n, CODE_path, "%s: \"%s\" must begin with \"/\"", what, quoted(path).text);
     if (path.len > PATH_MAX_LEN)
-        return yaml_err(err, l, n, "%s: \"%s\" is longer than %d bytes, which no request is", what, quoted(path).text,
+        return load_err(l, n, CODE_bounds, "%s: \"%s\" is longer than %d bytes, which no request is", what, quoted(path).text,
                         PATH_MAX_LEN);
     for (size_t i = 0; i < path.len; i++) {
         if (path.at[i] == '?' || path.at[i] == '#')
-            return yaml_err(err, l, n, "%s: \"%s\": a path holds no \"%c\"; a literal one is percent-encoded", what,
+            return load_err(l, n, CODE_path, "%s: \"%s\": a path holds no \"%c\"; a literal one is percent-encoded", what,
                             quoted(path).text, path.at[i]);
         if ((unsigned char)path.at[i] <= ' ' || (unsigned char)path.at[i] >= 0x7f)
-            return yaml_err(err, l, n, "%s: \"%s\": blanks and characters outside ASCII must be percent-encoded", what,
+            return load_err(l, n, CODE_path, "%s: \"%s\": blanks and characters outside ASCII must be percent-encoded", what,
                             quoted(path).text);
     }
     enum uri_result res = uri_normalise(l->arena, path, &canonical, &query);
     if (res == URI_BAD)
-        return yaml_err(err, l, n, "%s: \"%s\": no request has such a path: encoded slash, bad escape, "
+        return load_err(l, n, CODE_path, "%s: \"%s\": no request has such a path: encoded slash, bad escape, "
                         "or above the root",
                         what, quoted(path).text);
     if (!str_eq(canonical, path))
-        return yaml_err(err, l, n, "%s: \"%s\": requests have it in its normal form; write \"%s\"", what,
+        return load_err(l, n, CODE_path, "%s: \"%s\": requests have it in its normal form; write \"%s\"", what,
                         quoted(path).text, quoted(canonical).text);
-    return params ? params_check(l, n, what, path, err) : 0;
+    return params ? params_check(l, n, what, path) : 0;
 }
 
-static int params_differ(struct load *l, const struct yaml_node *n, struct str path, struct err *err)
+static int params_differ(struct load *l, const struct yaml_node *n, struct str path)
 {
     struct str names[PARAMS_MAX], name;
     size_t count = 0;
@@ -116,25 +115,25 @@ static int params_differ(struct load *l, const struct yaml_node *n, struct str p
     for (size_t pos = 0; schema_param_next(path, &pos, &name);) {
         for (size_t i = 0; i < count; i++)
             if (str_eq(names[i], name))
-                return yaml_err(err, l, n, "match: \":%s\" stands twice in the path", quoted(name).text);
+                return load_err(l, n, CODE_repeated, "match: \":%s\" stands twice in the path", quoted(name).text);
         if (count == PARAMS_MAX)
-            return yaml_err(err, l, n, "match: more than %d parameters", PARAMS_MAX);
+            return load_err(l, n, CODE_bounds, "match: more than %d parameters", PARAMS_MAX);
         names[count++] = name;
     }
     return 0;
 }
 
-static int host_check(struct load *l, const struct yaml_node *n, struct str *host, struct err *err)
+static int host_check(struct load *l, const struct yaml_node *n, struct str *host)
 {
     struct ip ip;
     struct str name = str_starts(*host, STR(".")) ? str_of(host->at + 1, host->len - 1) : *host;
     char *low = arena_alloc(l->arena, host->len + 1);
 
     if (str_starts(*host, STR("*.")))
-        return yaml_err(err, l, n, "match.host: write \"%s\" for every subdomain",
+        return load_err(l, n, CODE_host, "match.host: write \"%s\" for every subdomain",
                         quoted(str_of(host->at + 1, host->len - 1)).text);
     if (!address_is_name(name) && !ip_parse(*host, &ip))
-        return yaml_err(err, l, n, "match.host: \"%s\" is not a host's name; it has no scheme and no port",
+        return load_err(l, n, CODE_host, "match.host: \"%s\" is not a host's name; it has no scheme and no port",
                         quoted(*host).text);
     for (size_t i = 0; i < host->len; i++)
         low[i] = str_lower(host->at[i]);
@@ -156,40 +155,40 @@ static int by_header(const void *a, const void *b)
     return by_text(((const struct pair *)a)->key, ((const struct pair *)b)->key);
 }
 
-static int methods_check(struct load *l, const struct yaml_node *n, struct texts *methods, struct err *err)
+static int methods_check(struct load *l, const struct yaml_node *n, struct texts *methods)
 {
     if (methods->n > METHODS_MAX)
-        return yaml_err(err, l, n, "match.method: more than %d methods", METHODS_MAX);
+        return load_err(l, n, CODE_bounds, "match.method: more than %d methods", METHODS_MAX);
     for (size_t i = 0; i < methods->n; i++) {
         const struct yaml_node *at = n->type == YAML_LIST ? n->entries[i].value : n;
         struct str m = methods->v[i];
         if (!http_is_token(m))
-            return yaml_err(err, l, at, "match.method: \"%s\" is not a method", quoted(m).text);
+            return load_err(l, at, CODE_method, "match.method: \"%s\" is not a method", quoted(m).text);
         for (size_t j = 0; j < m.len; j++)
             if (m.at[j] >= 'a' && m.at[j] <= 'z')
-                return yaml_err(err, l, at, "match.method: \"%s\": methods are written in capitals", quoted(m).text);
+                return load_err(l, at, CODE_method, "match.method: \"%s\": methods are written in capitals", quoted(m).text);
     }
     if (methods->n > 1)
         qsort(methods->v, methods->n, sizeof(*methods->v), by_method);
     for (size_t i = 1; i < methods->n; i++)
         if (str_eq(methods->v[i - 1], methods->v[i]))
-            return yaml_err(err, l, n, "match.method: \"%s\" stands there twice", quoted(methods->v[i]).text);
+            return load_err(l, n, CODE_repeated, "match.method: \"%s\" stands there twice", quoted(methods->v[i]).text);
     if (n->type == YAML_LIST && methods->n == 0)
-        return yaml_err(err, l, n, "match.method: the list is empty; leave the key out for any method");
+        return load_err(l, n, CODE_empty, "match.method: the list is empty; leave the key out for any method");
     return 0;
 }
 
-static int header_check(struct load *l, const struct yaml_node *n, struct pairs *headers, struct err *err)
+static int header_check(struct load *l, const struct yaml_node *n, struct pairs *headers)
 {
     if (headers->n > HEADERS_MAX)
-        return yaml_err(err, l, n, "match.header: more than %d, which no request has", HEADERS_MAX);
+        return load_err(l, n, CODE_bounds, "match.header: more than %d, which no request has", HEADERS_MAX);
     for (size_t i = 0; i < headers->n; i++) {
         struct pair *p = &headers->v[i];
         if (!http_is_token(p->key))
-            return yaml_err(err, l, n->entries[i].key, "match.header: \"%s\" is not a header's name",
+            return load_err(l, n->entries[i].key, CODE_header, "match.header: \"%s\" is not a header's name",
                             quoted(p->key).text);
         if (!http_is_field_value(p->value))
-            return yaml_err(err, l, n->entries[i].value, "match.header: no header has such a value");
+            return load_err(l, n->entries[i].value, CODE_header, "match.header: no header has such a value");
         char *low = arena_alloc(l->arena, p->key.len + 1);
         for (size_t j = 0; j < p->key.len; j++)
             low[j] = str_lower(p->key.at[j]);
@@ -199,28 +198,28 @@ static int header_check(struct load *l, const struct yaml_node *n, struct pairs 
         qsort(headers->v, headers->n, sizeof(*headers->v), by_header);
     for (size_t i = 1; i < headers->n; i++)
         if (str_eq(headers->v[i - 1].key, headers->v[i].key))
-            return yaml_err(err, l, n, "match.header: \"%s\" stands there twice", quoted(headers->v[i].key).text);
+            return load_err(l, n, CODE_repeated, "match.header: \"%s\" stands there twice", quoted(headers->v[i].key).text);
     return 0;
 }
 
-int schema_match_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_match_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct route_match *m = at;
     const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "path", n) : n;
 
     if (map->type != YAML_MAP)
-        return yaml_err(err, l, n, "match: must be a path, or a mapping with path, host, method, header");
-    if (fields_read(schema_match_fields, map, m, l, err) != 0)
+        return load_err(l, n, CODE_kind, "match: must be a path, or a mapping with path, host, method, header");
+    if (fields_read(schema_match_fields, map, m, l) != 0)
         return -1;
     const struct yaml_node *path = yaml_get(map, "path"), *host = yaml_get(map, "host");
     const struct yaml_node *method = yaml_get(map, "method"), *header = yaml_get(map, "header");
-    if (schema_path_check(l, path, "match", m->path, true, err) != 0 || params_differ(l, path, m->path, err) != 0)
+    if (schema_path_check(l, path, "match", m->path, true) != 0 || params_differ(l, path, m->path) != 0)
         return -1;
-    if (host && host_check(l, host, &m->host, err) != 0)
+    if (host && host_check(l, host, &m->host) != 0)
         return -1;
-    if (method && methods_check(l, method, &m->methods, err) != 0)
+    if (method && methods_check(l, method, &m->methods) != 0)
         return -1;
-    return header ? header_check(l, header, &m->headers, err) : 0;
+    return header ? header_check(l, header, &m->headers) : 0;
 }
 
 /* Text that grows by doubling, so that a long match costs what it is long. */

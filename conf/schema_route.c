@@ -36,53 +36,47 @@ static const struct field rewrite_fields[] = {
     {.type = FIELD_END},
 };
 
-static struct yaml_node place_of(const struct pair *p)
-{
-    return (struct yaml_node){.type = YAML_SCALAR, .line = p->line, .col = p->col};
-}
-
-int schema_headers_check(struct load *l, const char *key, const struct pairs *pairs, struct err *err)
+int schema_headers_check(struct load *l, const char *key, const struct pairs *pairs)
 {
     if (pairs->n > HEADERS_MAX)
-        return yaml_err(err, l, NULL, "%s: more than %d", key, HEADERS_MAX);
+        return load_err(l, NULL, CODE_bounds, "%s: more than %d", key, HEADERS_MAX);
     for (size_t i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->v[i];
-        struct yaml_node at = place_of(p);
         if (!http_is_token(p->key))
-            return yaml_err(err, l, &at, "%s: \"%s\" is not a header's name", key, quoted(p->key).text);
+            return load_err(l, p->node, CODE_header, "%s: \"%s\" is not a header's name", key, quoted(p->key).text);
         if (!http_is_field_value(p->value))
-            return yaml_err(err, l, &at, "%s: the value of \"%s\" holds a line break or another control character", key,
+            return load_err(l, p->node, CODE_header, "%s: the value of \"%s\" holds a line break or another control character", key,
                             quoted(p->key).text);
         if (http_name_is_reserved(p->key))
-            return yaml_err(err, l, &at, "%s: \"%s\" is set by weir itself", key, quoted(p->key).text);
+            return load_err(l, p->node, CODE_header, "%s: \"%s\" is set by weir itself", key, quoted(p->key).text);
         for (size_t j = 0; j < i; j++)
             if (str_eq_nocase(pairs->v[j].key, p->key))
-                return yaml_err(err, l, &at, "%s: \"%s\" stands there twice", key, quoted(p->key).text);
+                return load_err(l, p->node, CODE_repeated, "%s: \"%s\" stands there twice", key, quoted(p->key).text);
     }
     return 0;
 }
 
-static int respond_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int respond_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct respond_conf *r = at;
 
     r->set = true;
-    if (fields_read(respond_fields, n, r, l, err) != 0 ||
-        schema_headers_check(l, "respond.headers", &r->headers, err) != 0)
+    if (fields_read(respond_fields, n, r, l) != 0 ||
+        schema_headers_check(l, "respond.headers", &r->headers) != 0)
         return -1;
     if (r->body.len && (r->status == 204 || r->status == 304))
-        return yaml_err(err, l, yaml_get(n, "body"), "respond.body: an answer with status %u has no body",
+        return load_err(l, yaml_get(n, "body"), CODE_status, "respond.body: an answer with status %u has no body",
                         (unsigned)r->status);
     return 0;
 }
 
-static int upstream_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int upstream_read(void *at, const struct yaml_node *n, struct load *l)
 {
     const struct upstream_conf **u = at;
     struct nearest near;
 
     if (n->type != YAML_SCALAR)
-        return yaml_err(err, l, n, "upstream: must be the name of one");
+        return load_err(l, n, CODE_kind, "upstream: must be the name of one");
     nearest_init(&near, n->text);
     for (size_t i = 0; i < l->snap->n_upstreams && !*u; i++) {
         if (str_eq(l->snap->upstreams[i].name, n->text))
@@ -90,7 +84,7 @@ static int upstream_read(void *at, const struct yaml_node *n, struct load *l, st
         nearest_try(&near, l->snap->upstreams[i].name);
     }
     if (!*u)
-        return yaml_err(err, l, n, "unknown upstream \"%s\"%s", quoted(n->text).text, nearest_hint(&near).text);
+        return load_err(l, n, CODE_conflict, "unknown upstream \"%s\"%s", quoted(n->text).text, nearest_hint(&near).text);
     return 0;
 }
 
@@ -102,65 +96,65 @@ static const struct field fallback_fields[] = {
     {.type = FIELD_END},
 };
 
-static int fallback_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int fallback_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct route_conf *r = at;
     const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "upstream", n) : n;
 
     if (map->type != YAML_MAP)
-        return yaml_err(err, l, n, "fallback: must be an upstream's name, or {respond: {status: 503}}");
-    if (fields_read(fallback_fields, map, r, l, err) != 0)
+        return load_err(l, n, CODE_kind, "fallback: must be an upstream's name, or {respond: {status: 503}}");
+    if (fields_read(fallback_fields, map, r, l) != 0)
         return -1;
     if (!r->fallback.upstream == !r->fallback.respond.set)
-        return yaml_err(err, l, n, "fallback: needs an upstream or a respond, and only one of them");
+        return load_err(l, n, CODE_together, "fallback: needs an upstream or a respond, and only one of them");
     return 0;
 }
 
-static int prefix_check(const struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+static int prefix_check(const struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     struct str match = r->match.path, prefix = r->rewrite.prefix;
 
     if (match.at[match.len - 1] != '/')
-        return yaml_err(err, l, n, "rewrite.prefix: the match \"%s\" is one path; "
+        return load_err(l, n, CODE_rewrite, "rewrite.prefix: the match \"%s\" is one path; "
                         "a prefix needs one that ends with \"/\"",
                         quoted(match).text);
-    if (schema_path_check(l, n, "rewrite.prefix", prefix, false, err) != 0)
+    if (schema_path_check(l, n, "rewrite.prefix", prefix, false) != 0)
         return -1;
     if (prefix.at[prefix.len - 1] != '/')
-        return yaml_err(err, l, n, "rewrite.prefix: \"%s\" must end with \"/\"", quoted(prefix).text);
+        return load_err(l, n, CODE_rewrite, "rewrite.prefix: \"%s\" must end with \"/\"", quoted(prefix).text);
     return 0;
 }
 
-static int path_check(const struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+static int path_check(const struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     struct str name, known;
 
-    if (schema_path_check(l, n, "rewrite", r->rewrite.path, true, err) != 0)
+    if (schema_path_check(l, n, "rewrite", r->rewrite.path, true) != 0)
         return -1;
     for (size_t pos = 0; schema_param_next(r->rewrite.path, &pos, &name);) {
         bool found = false;
         for (size_t p = 0; !found && schema_param_next(r->match.path, &p, &known);)
             found = str_eq(known, name);
         if (!found)
-            return yaml_err(err, l, n, "rewrite: the match has no \":%s\"", quoted(name).text);
+            return load_err(l, n, CODE_rewrite, "rewrite: the match has no \":%s\"", quoted(name).text);
     }
     return 0;
 }
 
-static int rewrite_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int rewrite_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct route_conf *r = at;
     const struct yaml_node *map = n->type == YAML_SCALAR ? schema_map_of(l, "path", n) : n;
 
     if (map->type != YAML_MAP)
-        return yaml_err(err, l, n, "rewrite: must be a path, or {prefix: /path/}");
-    if (fields_read(rewrite_fields, map, r, l, err) != 0)
+        return load_err(l, n, CODE_kind, "rewrite: must be a path, or {prefix: /path/}");
+    if (fields_read(rewrite_fields, map, r, l) != 0)
         return -1;
     const struct yaml_node *prefix = yaml_get(map, "prefix"), *path = yaml_get(map, "path");
     if (!prefix == !path)
-        return yaml_err(err, l, n, "rewrite: needs a prefix or a path, and only one of them");
+        return load_err(l, n, CODE_together, "rewrite: needs a prefix or a path, and only one of them");
     r->rewrite.set = true;
-    return prefix ? prefix_check(r, prefix, l, err) : path_check(r, path, l, err);
+    return prefix ? prefix_check(r, prefix, l) : path_check(r, path, l);
 }
 
 const struct field schema_route_fields[] = {
@@ -198,33 +192,33 @@ static bool is_printable(struct str s)
     return s.len > 0 && s.len <= 200;
 }
 
-static int one_read(struct route_conf *r, const struct yaml_node *n, struct load *l, struct err *err)
+static int one_read(struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     if (n->type != YAML_MAP)
-        return yaml_err(err, l, n, "a route is a mapping with match and upstream, or match and respond");
+        return load_err(l, n, CODE_kind, "a route is a mapping with match and upstream, or match and respond");
     l->node = n;
-    if (fields_read(schema_route_fields, n, r, l, err) != 0)
+    if (fields_read(schema_route_fields, n, r, l) != 0)
         return -1;
     if (!r->upstream == !r->respond.set)
-        return yaml_err(err, l, n, r->upstream ? "a route has an upstream or a respond, not both"
+        return load_err(l, n, CODE_together, r->upstream ? "a route has an upstream or a respond, not both"
                                                : "a route needs an upstream, or a respond");
     if (r->rewrite.set && r->respond.set)
-        return yaml_err(err, l, yaml_get(n, "rewrite"), "rewrite: a route with respond sends nothing on");
+        return load_err(l, yaml_get(n, "rewrite"), CODE_together, "rewrite: a route with respond sends nothing on");
     const struct yaml_node *fallback = yaml_get(n, "fallback");
     if (fallback && (!r->upstream || r->fallback.upstream == r->upstream))
-        return yaml_err(err, l, fallback, r->upstream ? "fallback: is the route's own upstream"
+        return load_err(l, fallback, CODE_conflict, r->upstream ? "fallback: is the route's own upstream"
                                                       : "fallback: a route with respond has no upstream that could fail");
     const struct yaml_node *name = yaml_get(n, "name");
     if (name && !is_printable(r->name))
-        return yaml_err(err, l, name, "name: must be 1 to 200 printable characters");
+        return load_err(l, name, CODE_name, "name: must be 1 to 200 printable characters");
     if (!name)
         r->name = schema_match_text(l->arena, &r->match, true);
     struct str owner = arena_printf(l->arena, "route " STR_FMT, STR_ARG(r->name));
-    return schema_chain_read(l, yaml_get(n, "filters"), PLACE_ROUTE, owner, &r->filters, err);
+    return schema_chain_read(l, yaml_get(n, "filters"), PLACE_ROUTE, owner, &r->filters);
 }
 
 /* `names`: no name twice; else no match twice. */
-static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names, struct load *l, struct err *err)
+static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names, struct load *l)
 {
     struct named *v = mem_array(s->n_routes, sizeof(*v));
     const struct named *earlier = NULL;
@@ -237,30 +231,33 @@ static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names,
         const struct yaml_node *route = n->entries[again->index].value, *at = yaml_get(route, names ? "name" : "match");
         unsigned line = n->entries[earlier->index].value->line;
         if (names)
-            res = yaml_err(err, l, at ? at : route, "the name \"%s\" is taken by the route at line %u",
+            res = load_err(l, at ? at : route, CODE_name_taken, "the name \"%s\" is taken by the route at line %u",
                            quoted(again->name).text, line);
         else
-            res = yaml_err(err, l, at, "the route at line %u has the same match; this one could never be reached",
+            res = load_err(l, at, CODE_same_match, "the route at line %u has the same match; this one could never be reached",
                            line);
     }
     mem_free(v);
     return res;
 }
 
-int schema_routes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_routes_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
 
     if (n->type != YAML_LIST)
-        return yaml_err(err, l, n, "routes: must be a list: - {match: /path, upstream: name}");
+        return load_err(l, n, CODE_kind, "routes: must be a list: - {match: /path, upstream: name}");
     if (n->n == 0)
-        return yaml_err(err, l, n, "routes: needs at least one");
+        return load_err(l, n, CODE_empty, "routes: needs at least one");
     s->routes = arena_zalloc(l->arena, n->n * sizeof(*s->routes));
+    const struct yaml_node **nodes = arena_zalloc(l->arena, n->n * sizeof(*nodes));
+    s->route_nodes = nodes;
     for (size_t i = 0; i < n->n; i++) {
         s->routes[i].index = (unsigned)i;
-        if (one_read(&s->routes[i], n->entries[i].value, l, err) != 0)
+        nodes[i] = n->entries[i].value;
+        if (one_read(&s->routes[i], n->entries[i].value, l) != 0)
             return -1;
     }
     s->n_routes = n->n;
-    return all_differ(s, n, false, l, err) != 0 ? -1 : all_differ(s, n, true, l, err);
+    return all_differ(s, n, false, l) != 0 ? -1 : all_differ(s, n, true, l);
 }

@@ -14,25 +14,25 @@
 
 #define HOUR (3600 * NSEC_PER_SEC)
 
-static int host_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int host_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct upstream_conf *u = at;
 
     if (n->type != YAML_SCALAR)
-        return yaml_err(err, l, n, "host: must be client, endpoint or a name");
+        return load_err(l, n, CODE_kind, "host: must be client, endpoint or a name");
     u->host_mode = HOST_NAME;
     if (str_eq(n->text, STR("client")))
         u->host_mode = HOST_CLIENT;
     else if (str_eq(n->text, STR("endpoint")))
         u->host_mode = HOST_ENDPOINT;
     else if (!uri_is_authority(n->text))
-        return yaml_err(err, l, n, "host: \"%s\" is neither client, endpoint nor a host's name", quoted(n->text).text);
+        return load_err(l, n, CODE_host, "host: \"%s\" is neither client, endpoint nor a host's name", quoted(n->text).text);
     else
         u->host_name = n->text;
     return 0;
 }
 
-static int hash_key_read(struct upstream_conf *u, const struct yaml_node *n, struct load *l, struct err *err)
+static int hash_key_read(struct upstream_conf *u, const struct yaml_node *n, struct load *l)
 {
     static const struct { struct str prefix; enum hash_by by; } named[] = {
         {{"header:", 7}, HASH_HEADER}, {{"cookie:", 7}, HASH_COOKIE}, {{"query:", 6}, HASH_QUERY},
@@ -54,10 +54,10 @@ static int hash_key_read(struct upstream_conf *u, const struct yaml_node *n, str
         if (http_is_token(u->hash_name))
             return 0;
     }
-    return yaml_err(err, l, n, "balance.hash: must be client_ip, path, header:NAME, cookie:NAME or query:NAME");
+    return load_err(l, n, CODE_key_expression, "balance.hash: must be client_ip, path, header:NAME, cookie:NAME or query:NAME");
 }
 
-static int balance_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int balance_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const char *const words[] = {"round_robin", "least_requests", NULL};
     static const struct field f = {.key = "balance", .type = FIELD_ENUM, .words = words};
@@ -65,12 +65,12 @@ static int balance_read(void *at, const struct yaml_node *n, struct load *l, str
     int word = 0;
 
     if (n->type == YAML_MAP && n->n == 1 && str_eq(n->entries[0].key->text, STR("hash")))
-        return hash_key_read(u, n->entries[0].value, l, err);
+        return hash_key_read(u, n->entries[0].value, l);
     if (n->type != YAML_SCALAR)
-        return yaml_err(err, l, n, "balance: must be round_robin, least_requests or {hash: KEY}");
+        return load_err(l, n, CODE_kind, "balance: must be round_robin, least_requests or {hash: KEY}");
     if (str_eq(n->text, STR("hash")))
-        return yaml_err(err, l, n, "balance: hash needs a key: {hash: client_ip}");
-    if (field_read(&f, n, &word, l, err) != 0)
+        return load_err(l, n, CODE_missing_key, "balance: hash needs a key: {hash: client_ip}");
+    if (field_read(&f, n, &word, l) != 0)
         return -1;
     u->balance = word == 0 ? BALANCE_ROUND_ROBIN : BALANCE_LEAST_REQUESTS;
     return 0;
@@ -118,7 +118,7 @@ static const struct field eject_fields[] = {
 
 #define CHECK(KEY, TYPE) .key = #KEY, .type = FIELD_##TYPE, .offset = offsetof(struct check_conf, KEY)
 
-static int status_read(struct status_range *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int status_read(struct status_range *at, const struct yaml_node *n, struct load *l)
 {
     const char *dots = n->type == YAML_SCALAR && n->text.len ? memmem(n->text.at, n->text.len, "..", 2) : NULL;
     struct str from = n->text, to = n->text;
@@ -129,27 +129,27 @@ static int status_read(struct status_range *at, const struct yaml_node *n, struc
         to = str_of(dots + 2, n->text.len - from.len - 2);
     }
     if (n->type != YAML_SCALAR || !str_u64(from, &a) || !str_u64(to, &b) || a < 200 || b > 599 || a > b)
-        return yaml_err(err, l, n, "status: must be a status from 200 to 599, a range such as 200..399, or a list of them");
+        return load_err(l, n, CODE_status, "status: must be a status from 200 to 599, a range such as 200..399, or a list of them");
     *at = (struct status_range){(uint16_t)a, (uint16_t)b};
     return 0;
 }
 
-static int statuses_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int statuses_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct check_conf *c = container_of(at, struct check_conf, status);
 
     c->n_status = n->type == YAML_LIST ? n->n : 1;
     if (c->n_status == 0)
-        return yaml_err(err, l, n, "status: needs at least one");
+        return load_err(l, n, CODE_empty, "status: needs at least one");
     c->status = arena_zalloc(l->arena, c->n_status * sizeof(*c->status));
     for (size_t i = 0; i < c->n_status; i++)
-        if (status_read(&c->status[i], n->type == YAML_LIST ? n->entries[i].value : n, l, err) != 0)
+        if (status_read(&c->status[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
             return -1;
     return 0;
 }
 
 /* It is sent as it stands here. */
-static int check_path_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int check_path_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct str *path = at;
     bool ok = n->type == YAML_SCALAR && n->text.len > 0 && n->text.len <= 2048 && n->text.at[0] == '/';
@@ -157,7 +157,7 @@ static int check_path_read(void *at, const struct yaml_node *n, struct load *l, 
     for (size_t i = 0; ok && i < n->text.len; i++)
         ok = n->text.at[i] > ' ' && n->text.at[i] < 0x7f && n->text.at[i] != '#';
     if (!ok)
-        return yaml_err(err, l, n, "path: must begin with \"/\" and hold no blanks");
+        return load_err(l, n, CODE_path, "path: must begin with \"/\" and hold no blanks");
     *path = n->text;
     return 0;
 }
@@ -209,44 +209,44 @@ const struct field schema_upstream_fields[] = {
 };
 
 /* What two keys say together. */
-static int health_check(struct upstream_conf *u, const struct yaml_node *n, struct load *l, struct err *err)
+static int health_check(struct upstream_conf *u, const struct yaml_node *n, struct load *l)
 {
     if (u->eject.base > u->eject.max)
-        return yaml_err(err, l, yaml_get(n, "eject"), "eject: base (%s) is above max (%s)",
+        return load_err(l, yaml_get(n, "eject"), CODE_conflict, "eject: base (%s) is above max (%s)",
                         unit_text(FIELD_DURATION, u->eject.base).text, unit_text(FIELD_DURATION, u->eject.max).text);
     if (u->check.timeout > u->check.every && !yaml_get(yaml_get(n, "health"), "timeout"))
         u->check.timeout = u->check.every;
     if (u->check.path.len && u->check.timeout > u->check.every)
-        return yaml_err(err, l, yaml_get(n, "health"), "health: timeout (%s) is above every (%s)",
+        return load_err(l, yaml_get(n, "health"), CODE_conflict, "health: timeout (%s) is above every (%s)",
                         unit_text(FIELD_DURATION, u->check.timeout).text, unit_text(FIELD_DURATION, u->check.every).text);
     return 0;
 }
 
-static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct load *l, struct err *err)
+static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct load *l)
 {
     if (!http_is_token(e->key->text))
-        return yaml_err(err, l, e->key, "an upstream's name may hold letters, digits, \"_\", \"-\" and \".\"");
+        return load_err(l, e->key, CODE_name, "an upstream's name may hold letters, digits, \"_\", \"-\" and \".\"");
     u->name = e->key->text;
     if (e->value->type != YAML_MAP)
-        return yaml_err(err, l, e->value, "upstream %s: must be a mapping with the key \"endpoints\"",
+        return load_err(l, e->value, CODE_kind, "upstream %s: must be a mapping with the key \"endpoints\"",
                         quoted(u->name).text);
     l->node = e->value;
-    if (fields_read(schema_upstream_fields, e->value, u, l, err) != 0 || health_check(u, e->value, l, err) != 0)
+    if (fields_read(schema_upstream_fields, e->value, u, l) != 0 || health_check(u, e->value, l) != 0)
         return -1;
     struct str owner = arena_printf(l->arena, "upstream " STR_FMT, STR_ARG(u->name));
-    return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters, err);
+    return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters);
 }
 
-int schema_upstreams_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+int schema_upstreams_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
 
     if (n->type != YAML_MAP)
-        return yaml_err(err, l, n, "upstreams: must be a mapping of names: {api: {endpoints: [...]}}");
+        return load_err(l, n, CODE_kind, "upstreams: must be a mapping of names: {api: {endpoints: [...]}}");
     s->upstreams = arena_zalloc(l->arena, (n->n + 1) * sizeof(*s->upstreams));
     for (size_t i = 0; i < n->n; i++) {
         s->upstreams[i].index = (unsigned)i;
-        if (one_read(&s->upstreams[i], &n->entries[i], l, err) != 0)
+        if (one_read(&s->upstreams[i], &n->entries[i], l) != 0)
             return -1;
     }
     s->n_upstreams = n->n;

@@ -31,9 +31,9 @@ static void snapshot_free(struct snapshot *s)
     mem_free(s);
 }
 
-/* What cannot fail: from here on the snapshot counts. */
-static void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_t now)
+void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_t now)
 {
+    check(!s->shared);
     s->shared = shared;
     s->generation = shared_set_generation(shared);
     for (size_t i = 0; i < s->n_instances; i++) {
@@ -43,45 +43,46 @@ static void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_
     }
 }
 
-static int text_read(struct snapshot *s, struct str text, const struct filter *const *filters, struct err *err)
+static int source_read(struct snapshot *s, const struct source *source, const struct filter *const *filters,
+                       struct diags *diags)
 {
-    struct schema schema = {.load = {.file = s->file, .arena = &s->arena, .snap = s, .filters = filters}};
+    struct schema schema = {.load = {.arena = &s->arena, .snap = s, .filters = filters, .diags = diags}};
     struct yaml_node *root = NULL;
 
     schema.tail = &schema.instances;
-    if (yaml_parse(&s->arena, s->file, text, &yaml_limits_default, &root, err) != 0)
+    if (yaml_parse(&s->arena, source, &yaml_limits_default, &root, diags) != 0)
         return -1;
-    return schema_read(&schema, root, err);
+    return schema_read(&schema, root);
 }
 
-int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters,
-                       struct shared_set *shared, uint64_t now, struct snapshot **out, struct err *err)
+static int finish(struct snapshot *s, int res, struct snapshot **out)
+{
+    if (res == 0)
+        *out = s;
+    else
+        snapshot_free(s);
+    return res;
+}
+
+int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *diags,
+                       struct snapshot **out)
 {
     struct snapshot *s = snapshot_new(name);
+    struct source *source = arena_zalloc(&s->arena, sizeof(*source));
 
     *out = NULL;
-    if (text_read(s, text, filters, err) != 0) {
-        snapshot_free(s);
-        return -1;
-    }
-    snapshot_open(s, shared, now);
-    *out = s;
-    return 0;
+    *source = (struct source){s->file, arena_copy(&s->arena, text)};
+    return finish(s, source_read(s, source, filters, diags), out);
 }
 
-int snapshot_load(const char *path, const struct filter *const *filters, struct shared_set *shared, uint64_t now,
-                  struct snapshot **out, struct err *err)
+int snapshot_load(const char *path, const struct filter *const *filters, struct diags *diags, struct snapshot **out)
 {
-    struct arena file;
-    struct str text = STR("");
+    struct snapshot *s = snapshot_new(path);
+    struct source *source = arena_zalloc(&s->arena, sizeof(*source));
 
     *out = NULL;
-    arena_init(&file, NULL);
-    int res = yaml_read_file(&file, path, &yaml_limits_default, &text, err);
-    if (res == 0)
-        res = snapshot_load_text(text, path, filters, shared, now, out, err);
-    arena_fini(&file);
-    return res;
+    int res = yaml_read_file(&s->arena, path, &yaml_limits_default, source, diags);
+    return finish(s, res == 0 ? source_read(s, source, filters, diags) : res, out);
 }
 
 void snapshot_ref(struct snapshot *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }

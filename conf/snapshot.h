@@ -18,8 +18,10 @@
  * A configuration, read and checked: immutable from snapshot_load() on, shared by all workers, counted. Everything in
  * it lives in its arena.
  */
+struct diags;
 struct filter;
 struct shared_set;
+struct yaml_node;
 struct router;
 
 /* A filter as named in the configuration. */
@@ -174,16 +176,22 @@ struct snapshot {
     size_t n_upstreams;
     struct route_conf *routes;                 /* file order */
     size_t n_routes;
+    const struct yaml_node *const *route_nodes;      /* where each stands, for errors of route_compile(); NULL: unknown */
     const struct router *router;               /* route_compile() puts it here, from the arena */
     struct shared_set *shared;
 };
 
-/* Reads and checks `path`. On success *out holds one reference. `now`: monotonic ns, for state made here. Blocks. */
-int snapshot_load(const char *path, const struct filter *const *filters, struct shared_set *, uint64_t now,
-                  struct snapshot **out, struct err *) must_check;
-/* The same from text; `name` is for errors. For tests. */
-int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct shared_set *,
-                       uint64_t now, struct snapshot **out, struct err *) must_check;
+/*
+ * Reads and checks `path`; touches nothing outside. 0 with one reference in *out, and perhaps warnings in the list; or -1, and
+ * the list says why. Blocks on files alone.
+ */
+int snapshot_load(const char *path, const struct filter *const *filters, struct diags *, struct snapshot **out) must_check;
+/* The same from text; `name` is the file's, for errors. */
+int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *,
+                       struct snapshot **out) must_check;
+/* From here on it counts: opens the shared state of every instance by its name, which changes limits for those who already
+ * run. Once, before any worker sees it; cannot fail. `now`: monotonic ns. A snapshot that is not opened may be dropped. */
+void snapshot_open(struct snapshot *, struct shared_set *, uint64_t now);
 void snapshot_ref(struct snapshot *);                  /* any thread */
 void snapshot_unref(struct snapshot **);               /* any thread; the last one frees */
 

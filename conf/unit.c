@@ -27,6 +27,15 @@ static const struct unit periods[] = {
 
 static const char too_large[] = "is too large";
 
+enum diag_code unit_code(const char *what)
+{
+    if (what == too_large || str_starts(str_c(what), STR("is too large")) || str_starts(str_c(what), STR("must be more")))
+        return CODE_bounds;
+    if (str_starts(str_c(what), STR("has no unit;")))
+        return CODE_no_unit;
+    return str_eq(str_c(what), STR("is not a whole number")) ? CODE_number : CODE_form;
+}
+
 static struct str tail(struct str s, size_t from) { return str_of(s.at + from, s.len - from); }
 
 static size_t digits(struct str s)

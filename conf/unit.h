@@ -3,6 +3,7 @@
 #define UNIT_H
 
 #include <stdint.h>
+#include "conf/diag.h"
 #include "conf/field.h"
 #include "lib/str.h"
 
@@ -16,6 +17,9 @@ const char *unit_duration(struct str, uint64_t *ns) must_check;             /* 5
 const char *unit_duration_range(struct str, uint64_t ns[2]) must_check;     /* 100ms..2s */
 const char *unit_percent(struct str, uint32_t *hundredths) must_check;      /* 10%, 2.5% */
 const char *unit_rate(struct str, struct rate *) must_check;                /* 100/s, 6000/min, 10/h; <= RATE_MAX/s */
+
+/* The code of what a reader says is wrong. */
+enum diag_code unit_code(const char *what);
 
 /* A number as it would be written in a configuration. Types: COUNT, SIZE, DURATION, PERCENT. */
 struct unit_text { char text[32]; };

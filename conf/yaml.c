@@ -19,8 +19,8 @@
 #include <stdio.h>
 #include <unistd.h>
 #include <yaml.h>
+#include "conf/diag.h"
 #include "conf/expand.h"
-#include "conf/load.h"
 #include "conf/named.h"
 #include "lib/mem.h"
 
@@ -40,10 +40,10 @@ struct reader {
     yaml_event_t event;
     bool has_event;
     struct arena *arena;
-    const char *name;
-    struct str text;
+    const struct source *source;
+    struct str text;                 /* the source's, without a byte order mark */
     const struct yaml_limits *limits;
-    struct err *err;
+    struct diags *diags;
     size_t nodes;                    /* so far, aliases counted with all that they hold */
     size_t expanded;                 /* bytes of values that variables were put into */
     struct anchor *anchors;
@@ -51,16 +51,20 @@ struct reader {
     size_t chars, bytes;             /* a place in the text in both measures: byte_at() goes on from it */
 };
 
-static int err_at(struct reader *, const yaml_mark_t *, const char *fmt, ...) printf_like(3, 4);
+static int err_at(struct reader *, const yaml_mark_t *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
 
-static int err_at(struct reader *r, const yaml_mark_t *mark, const char *fmt, ...)
+static int err_at(struct reader *r, const yaml_mark_t *mark, enum diag_code code, const char *fmt, ...)
 {
-    char text[sizeof(r->err->text)];
+    struct place place = {r->source, (unsigned)mark->line + 1, (unsigned)mark->column + 1, 0};
     va_list ap;
+
+    /* The end of a scalar at hand is what is known of how long the wrong thing is. */
+    if (r->has_event && mark == &r->event.start_mark && r->event.end_mark.line == mark->line)
+        place.width = (unsigned)(r->event.end_mark.column - mark->column);
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    diag_add(r->diags, &place, code, fmt, ap);
     va_end(ap);
-    return err_set_at(r->err, r->name, (unsigned)mark->line + 1, (unsigned)mark->column + 1, "%s", text);
+    return -1;
 }
 
 /* libyaml counts characters; the byte at one of them. Cheap as long as places come in order. */
@@ -99,14 +103,14 @@ static int parser_err(struct reader *r)
 
     if (p->error == YAML_READER_ERROR) {
         yaml_mark_t m = mark_of(r->text, p->problem_offset);
-        return err_at(r, &m, "not UTF-8 text: %s", problem);
+        return err_at(r, &m, CODE_not_text, "not UTF-8 text: %s", problem);
     }
     if (p->error == YAML_SCANNER_ERROR && byte_at(r, p->problem_mark.index) == '\t')
-        return err_at(r, &p->problem_mark, "not valid YAML: a tab may not indent or separate here; use spaces");
+        return err_at(r, &p->problem_mark, CODE_not_yaml, "not valid YAML: a tab may not indent or separate here; use spaces");
     if (p->context)
-        return err_at(r, &p->problem_mark, "not valid YAML: %s, %s that begins at %zu:%zu", problem, p->context,
+        return err_at(r, &p->problem_mark, CODE_not_yaml, "not valid YAML: %s, %s that begins at %zu:%zu", problem, p->context,
                       p->context_mark.line + 1, p->context_mark.column + 1);
-    return err_at(r, &p->problem_mark, "not valid YAML: %s", problem);
+    return err_at(r, &p->problem_mark, CODE_not_yaml, "not valid YAML: %s", problem);
 }
 
 static void event_drop(struct reader *r)
@@ -131,6 +135,9 @@ static struct yaml_node *node_new(struct reader *r, enum yaml_type type)
     n->type = type;
     n->line = (unsigned)r->event.start_mark.line + 1;
     n->col = (unsigned)r->event.start_mark.column + 1;
+    n->source = r->source;
+    if (type == YAML_SCALAR && r->event.end_mark.line == r->event.start_mark.line)
+        n->width = (unsigned)(r->event.end_mark.column - r->event.start_mark.column);
     return n;
 }
 
@@ -138,7 +145,7 @@ static struct yaml_node *node_new(struct reader *r, enum yaml_type type)
 static int count(struct reader *r, size_t nodes)
 {
     if (nodes > r->limits->nodes - r->nodes)
-        return err_at(r, &r->event.start_mark, "more than %zu values, aliases counted in full", r->limits->nodes);
+        return err_at(r, &r->event.start_mark, CODE_too_much, "more than %zu values, aliases counted in full", r->limits->nodes);
     r->nodes += nodes;
     return 0;
 }
@@ -158,7 +165,7 @@ static struct anchor *anchor_open(struct reader *r, const yaml_char_t *name, int
     if (!name)
         return NULL;
     if (++r->n_anchors > ANCHORS_MAX) {
-        *res = err_at(r, &r->event.start_mark, "more than %d anchors", ANCHORS_MAX);
+        *res = err_at(r, &r->event.start_mark, CODE_too_much, "more than %d anchors", ANCHORS_MAX);
         return NULL;
     }
     struct anchor *a = arena_zalloc(r->arena, sizeof(*a));
@@ -182,25 +189,25 @@ static int scalar_text(struct reader *r, struct yaml_node *n, bool value)
 
     n->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (e->data.scalar.tag)
-        return err_at(r, &e->start_mark, "tags such as %s are not supported", quoted(
+        return err_at(r, &e->start_mark, CODE_yaml_feature, "tags such as %s are not supported", quoted(
                       str_c((const char *)e->data.scalar.tag)).text);
     if (text.len && memchr(text.at, '\0', text.len))
-        return err_at(r, &e->start_mark, "a NUL byte may not stand in a value");
+        return err_at(r, &e->start_mark, CODE_not_text, "a NUL byte may not stand in a value");
     if (n->plain && text.len && text.at[text.len - 1] == '$' && byte_at(r, e->end_mark.index) == '{')
-        return err_at(r, &e->start_mark, "${...} inside [] or {} must be quoted: \"${VAR}\"");
+        return err_at(r, &e->start_mark, CODE_variable_form, "${...} inside [] or {} must be quoted: \"${VAR}\"");
     n->text = arena_copy(r->arena, text);
     if (!value)
         return 0;
     if (n->plain && is_null(n->text))
         n->type = YAML_NULL;
-    struct place place = {r->name, n->line, n->col};
+    struct place place = yaml_place(n);
     struct str before = n->text;
-    if (expand(r->arena, before, &place, &n->text, r->err) != 0)
+    if (expand(r->arena, before, &place, &n->text, r->diags) != 0)
         return -1;
     if (n->text.at != before.at)
         r->expanded += n->text.len;
     if (r->expanded > r->limits->bytes)
-        return err_at(r, &e->start_mark, "more than %zu bytes once variables are put in", r->limits->bytes);
+        return err_at(r, &e->start_mark, CODE_too_much, "more than %zu bytes once variables are put in", r->limits->bytes);
     return 0;
 }
 
@@ -239,16 +246,16 @@ static int list_read(struct reader *r, struct yaml_node *n, size_t depth, size_t
 static int key_read(struct reader *r, struct yaml_node **out)
 {
     if (r->event.type != YAML_SCALAR_EVENT)
-        return err_at(r, &r->event.start_mark, "a key must be a plain text");
+        return err_at(r, &r->event.start_mark, CODE_yaml_feature, "a key must be a plain text");
     if (r->event.data.scalar.anchor)
-        return err_at(r, &r->event.start_mark, "a key may not have an anchor");
+        return err_at(r, &r->event.start_mark, CODE_yaml_feature, "a key may not have an anchor");
     *out = node_new(r, YAML_SCALAR);
     if (scalar_text(r, *out, false) != 0 || count(r, 1) != 0)
         return -1;
     if ((*out)->text.len == 0)
-        return err_at(r, &r->event.start_mark, "a key is missing before the colon");
+        return err_at(r, &r->event.start_mark, CODE_not_yaml, "a key is missing before the colon");
     if ((*out)->plain && str_eq((*out)->text, STR("<<")))
-        return err_at(r, &r->event.start_mark, "merge keys (<<) are not supported; write the keys out");
+        return err_at(r, &r->event.start_mark, CODE_yaml_feature, "merge keys (<<) are not supported; write the keys out");
     return 0;
 }
 
@@ -263,7 +270,8 @@ static int keys_differ(struct reader *r, const struct yaml_node *map)
     int res = 0;
     if (again) {
         const struct yaml_node *key = map->entries[again->index].key;
-        res = err_set_at(r->err, r->name, key->line, key->col, "key \"%s\" stands here twice; the first is at line %u",
+        struct place place = yaml_place(key);
+        res = diag_error(r->diags, &place, CODE_key_twice, "key \"%s\" stands here twice; the first is at line %u",
                          quoted(key->text).text, map->entries[earlier->index].key->line);
     }
     mem_free(v);
@@ -294,11 +302,11 @@ static int alias_read(struct reader *r, size_t depth, struct yaml_node **out, si
     const struct anchor *a = anchor_find(r, name);
 
     if (!a)
-        return err_at(r, &r->event.start_mark, "unknown alias *%s", quoted(name).text);
+        return err_at(r, &r->event.start_mark, CODE_alias, "unknown alias *%s", quoted(name).text);
     if (!a->node)
-        return err_at(r, &r->event.start_mark, "alias *%s stands inside what it names", quoted(name).text);
+        return err_at(r, &r->event.start_mark, CODE_alias, "alias *%s stands inside what it names", quoted(name).text);
     if (depth + a->height > r->limits->depth + 1)
-        return err_at(r, &r->event.start_mark, "nested deeper than %zu levels", r->limits->depth);
+        return err_at(r, &r->event.start_mark, CODE_too_much, "nested deeper than %zu levels", r->limits->depth);
     *out = a->node;
     *height = a->height;
     return count(r, a->weight);
@@ -311,10 +319,10 @@ static int collection_read(struct reader *r, size_t depth, struct yaml_node **ou
     const yaml_char_t *tag = list ? r->event.data.sequence_start.tag : r->event.data.mapping_start.tag;
 
     if (tag)
-        return err_at(r, &r->event.start_mark, "tags such as %s are not supported",
+        return err_at(r, &r->event.start_mark, CODE_yaml_feature, "tags such as %s are not supported",
                       quoted(str_c((const char *)tag)).text);
     if (depth > r->limits->depth)
-        return err_at(r, &r->event.start_mark, "nested deeper than %zu levels", r->limits->depth);
+        return err_at(r, &r->event.start_mark, CODE_too_much, "nested deeper than %zu levels", r->limits->depth);
     struct yaml_node *n = *out = node_new(r, list ? YAML_LIST : YAML_MAP);
     return list ? list_read(r, n, depth, height) : map_read(r, n, depth, height);
 }
@@ -370,21 +378,22 @@ static int document_read(struct reader *r, struct yaml_node **root)
     if (event_next(r) != 0 || event_next(r) != 0)          /* document end, stream end */
         return -1;
     if (r->event.type != YAML_STREAM_END_EVENT)
-        return err_at(r, &r->event.start_mark, "a second document (---) begins here; a configuration is one");
+        return err_at(r, &r->event.start_mark, CODE_yaml_feature, "a second document (---) begins here; a configuration is one");
     return 0;
 }
 
-int yaml_parse(struct arena *arena, const char *name, struct str text, const struct yaml_limits *limits,
-               struct yaml_node **root, struct err *err)
+int yaml_parse(struct arena *arena, const struct source *source, const struct yaml_limits *limits,
+               struct yaml_node **root, struct diags *diags)
 {
-    struct reader r = {.arena = arena, .name = name, .text = text, .limits = limits, .err = err};
+    struct reader r = {.arena = arena, .source = source, .text = source->text, .limits = limits, .diags = diags};
+    struct place whole = {source, 0, 0, 0};
 
+    diags_file(diags, source->name);
     if (str_starts(r.text, STR("\xef\xbb\xbf")))
-        r.text = str_of(text.at + 3, text.len - 3);
-    if (text.len > limits->bytes)
-        return err_set_at(err, name, 0, 0, "longer than %zu bytes", limits->bytes);
-    if (!yaml_parser_initialize(&r.parser))
-        return err_set(err, "out of memory");
+        r.text = str_of(r.text.at + 3, r.text.len - 3);
+    if (r.text.len > limits->bytes)
+        return diag_error(diags, &whole, CODE_too_much, "longer than %zu bytes", limits->bytes);
+    check(yaml_parser_initialize(&r.parser));
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)(r.text.at ? r.text.at : ""), r.text.len);
     int res = document_read(&r, root);
@@ -413,22 +422,24 @@ static int read_all(int fd, size_t max, char **out, size_t *len)
     }
 }
 
-int yaml_read_file(struct arena *arena, const char *path, const struct yaml_limits *limits, struct str *text,
-                   struct err *err)
+int yaml_read_file(struct arena *arena, const char *path, const struct yaml_limits *limits, struct source *source,
+                   struct diags *diags)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set(err, "cannot open %s: %s", path, strerror(errno));
-
+    struct place whole = {source, 0, 0, 0};
     char *all = NULL;
     size_t len = 0;
-    int res = read_all(fd, limits->bytes, &all, &len);
-    if (res != 0)
-        res = err_set(err, "cannot read %s: %s", path, strerror(errno));
+    int res = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    *source = (struct source){.name = arena_strdup(arena, str_c(path))};
+    diags_file(diags, path);
+    if (fd < 0)
+        return diag_error(diags, &whole, CODE_unreadable, "cannot open it: %s", strerror(errno));
+    if (read_all(fd, limits->bytes, &all, &len) != 0)
+        res = diag_error(diags, &whole, CODE_unreadable, "cannot read it: %s", strerror(errno));
     else if (len > limits->bytes)
-        res = err_set(err, "%s: longer than %zu bytes", path, limits->bytes);
+        res = diag_error(diags, &whole, CODE_too_much, "longer than %zu bytes", limits->bytes);
     else
-        *text = arena_copy(arena, str_of(all, len));
+        source->text = arena_copy(arena, str_of(all, len));
     mem_free(all);
     close(fd);
     return res;
@@ -445,17 +456,7 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
     return NULL;
 }
 
-int yaml_err(struct err *err, const struct load *load, const struct yaml_node *node, const char *fmt, ...)
-{
-    char text[sizeof(err->text)];
-    const struct yaml_node *at = node ? node : load->node;
-    va_list ap;
-
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    return err_set_at(err, load->file ? load->file : "", at ? at->line : 0, at ? at->col : 0, "%s", text);
-}
+struct place yaml_place(const struct yaml_node *n) { return (struct place){n->source, n->line, n->col, n->width}; }
 
 struct quoted quoted(struct str s)
 {

@@ -82,10 +82,9 @@ static const struct field breaker_fields[] = {
     {.type = FIELD_END},
 };
 
-static int breaker_check(void *options, struct load *load, struct err *err)
+static int breaker_check(void *options, struct load *load)
 {
     struct breaker_options *o = options;
-    (void)err;
     o->name = load->name;
     o->rule = (struct breaker_rule){
         .errors = o->errors, .slow = o->slow.ratio, .min_requests = o->min_requests, .window = o->window,

@@ -51,14 +51,14 @@ static size_t route_slot(const struct concurrency_priority *p, struct str name)
     return i;
 }
 
-static int routes_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int routes_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const struct field one = {.key = "routes", .type = FIELD_ENUM, .words = class_words};
     struct concurrency_priority *p = at;
     size_t size = 2;
 
     if (n->type != YAML_MAP || n->n == 0)
-        return yaml_err(err, l, n, "routes: must be a mapping of routes' names to classes: {\"/v1/\": high}");
+        return load_err(l, n, CODE_kind, "routes: must be a mapping of routes' names to classes: {\"/v1/\": high}");
     while (size < n->n * 2)
         size *= 2;
     p->routes.table = arena_zalloc(l->arena, size * sizeof *p->routes.table);
@@ -66,7 +66,7 @@ static int routes_read(void *at, const struct yaml_node *n, struct load *l, stru
     for (size_t i = 0; i < n->n; i++) {
         const struct yaml_entry *e = &n->entries[i];
         int class;
-        if (field_read(&one, e->value, &class, l, err) != 0)
+        if (field_read(&one, e->value, &class, l) != 0)
             return -1;
         p->routes.table[route_slot(p, e->key->text)] = (struct concurrency_route){e->key->text, class, false};
     }
@@ -100,14 +100,14 @@ static const struct field reserve_fields[] = {
     {.type = FIELD_END},
 };
 
-static int reserve_read(void *at, const struct yaml_node *n, struct load *l, struct err *err)
+static int reserve_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const struct field one = {.key = "reserve", .type = FIELD_PERCENT};
     if (n->type == YAML_SCALAR)
-        return field_read(&one, n, (uint32_t *)at + CLASS_CRITICAL, l, err);
+        return field_read(&one, n, (uint32_t *)at + CLASS_CRITICAL, l);
     if (n->type != YAML_MAP)
-        return yaml_err(err, l, n, "reserve: must be a share of max, or a mapping of classes to shares: {high: 10%%}");
-    return fields_read(reserve_fields, n, at, l, err);
+        return load_err(l, n, CODE_kind, "reserve: must be a share of max, or a mapping of classes to shares: {high: 10%%}");
+    return fields_read(reserve_fields, n, at, l);
 }
 
 #define OPTION(field) offsetof(struct concurrency_options, field)
@@ -138,7 +138,7 @@ static const struct field concurrency_fields[] = {
 };
 
 /* One look at each route, and one at each name: both may be many. */
-static int routes_check(struct concurrency_priority *p, const struct yaml_node *n, struct load *l, struct err *err)
+static int routes_check(struct concurrency_priority *p, const struct yaml_node *n, struct load *l)
 {
     struct nearest near;
     struct str name;
@@ -152,31 +152,31 @@ static int routes_check(struct concurrency_priority *p, const struct yaml_node *
         nearest_init(&near, key->text);
         for (size_t i = 0; (name = load_route(l, i)).at != NULL; i++)
             nearest_try(&near, name);
-        return yaml_err(err, l, key, "routes: there is no route \"%s\"%s", quoted(key->text).text,
+        return load_err(l, key, CODE_unknown_name, "routes: there is no route \"%s\"%s", quoted(key->text).text,
                         nearest_hint(&near).text);
     }
     return 0;
 }
 
-static int priority_check(const struct concurrency_priority *p, const struct yaml_node *n, struct load *l, struct err *err)
+static int priority_check(const struct concurrency_priority *p, const struct yaml_node *n, struct load *l)
 {
     const struct yaml_node *header = yaml_get(n, "header"), *trusted = yaml_get(n, "trusted");
     if (header && p->trusted.n == 0)
-        return yaml_err(err, l, trusted ? trusted : header, "priority: header \"%s\" is believed of nobody; name the "
+        return load_err(l, trusted ? trusted : header, CODE_together, "priority: header \"%s\" is believed of nobody; name the "
                         "networks that may set it: trusted: [10.0.0.0/8]", quoted(p->header).text);
     if (trusted && !header)
-        return yaml_err(err, l, trusted, "priority: trusted says whose header is believed, and no header is named");
+        return load_err(l, trusted, CODE_together, "priority: trusted says whose header is believed, and no header is named");
     return 0;
 }
 
 /* The slots that each class may use: cap(k) = max - the sum over j < k of ceil(share_j * max). */
-static int caps_make(struct concurrency_options *o, const struct yaml_node *n, struct load *l, struct err *err)
+static int caps_make(struct concurrency_options *o, const struct yaml_node *n, struct load *l)
 {
     uint64_t kept[FAIR_CLASSES] = {0}, cap = o->max;
 
     for (unsigned class = 0; class < FAIR_CLASSES; class++) {
         if (cap == 0)
-            return yaml_err(err, l, n, "reserve: of %u slots critical keeps %u, high %u and normal %u, which leaves none "
+            return load_err(l, n, CODE_conflict, "reserve: of %u slots critical keeps %u, high %u and normal %u, which leaves none "
                             "for %s", (unsigned)o->max, (unsigned)kept[CLASS_CRITICAL], (unsigned)kept[CLASS_HIGH],
                             (unsigned)kept[CLASS_NORMAL], class_words[class]);
         o->rule.cap[class] = (uint32_t)cap;
@@ -186,25 +186,25 @@ static int caps_make(struct concurrency_options *o, const struct yaml_node *n, s
     return 0;
 }
 
-static int concurrency_check(void *options, struct load *load, struct err *err)
+static int concurrency_check(void *options, struct load *load)
 {
     struct concurrency_options *o = options;
     const struct yaml_node *priority = yaml_get(load->node, "priority"), *reserve = yaml_get(load->node, "reserve");
 
     if (!yaml_get(load->node, "queue"))
         o->queue = o->max < COUNT_MAX / 5 ? o->max * 5 : COUNT_MAX;
-    if (limit_key_check(&o->fair_by, load, err) != 0 || limit_key_check(&o->key, load, err) != 0)
+    if (limit_key_check(&o->fair_by, load) != 0 || limit_key_check(&o->key, load) != 0)
         return -1;
-    if (routes_check(&o->priority, yaml_get(priority, "routes"), load, err) != 0
-        || priority_check(&o->priority, priority, load, err) != 0)
+    if (routes_check(&o->priority, yaml_get(priority, "routes"), load) != 0
+        || priority_check(&o->priority, priority, load) != 0)
         return -1;
     if (reserve && !o->priority.routes.table && !o->priority.header.at)
-        return yaml_err(err, load, reserve, "reserve: all requests are of one class; give them theirs by `routes` or "
+        return load_err(load, reserve, CODE_together, "reserve: all requests are of one class; give them theirs by `routes` or "
                         "`header` of `priority`");
     o->rule.max = (uint32_t)o->max;
     o->rule.queue = (uint32_t)o->queue;
     o->rule.max_wait = o->max_wait;
-    return caps_make(o, reserve, load, err);
+    return caps_make(o, reserve, load);
 }
 
 bool concurrency_trusts(const struct concurrency_priority *p, const struct ip *client)

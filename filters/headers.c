@@ -45,41 +45,41 @@ static const char *name_fault(struct str name, bool request)
     return NULL;
 }
 
-static int check_pairs(const struct pairs *pairs, bool request, const struct load *load, struct err *err)
+static int check_pairs(const struct pairs *pairs, bool request, const struct load *load)
 {
     for (size_t i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->v[i];
         const char *fault = name_fault(p->key, request);
         if (fault)
-            return err_set_at(err, load->file, p->line, p->col, "`" STR_FMT "` %s", STR_ARG(p->key), fault);
+            return load_err(load, p->node, CODE_header, "`" STR_FMT "` %s", STR_ARG(p->key), fault);
         if (!http_is_field_value(p->value))
-            return err_set_at(err, load->file, p->line, p->col,
-                              "the value of `" STR_FMT "` holds a line break or another control character",
+            return load_err(load, p->node, CODE_header,
+                            "the value of `" STR_FMT "` holds a line break or another control character",
                               STR_ARG(p->key));
     }
     return 0;
 }
 
-static int check_edit(const struct headers_edit *e, const char *key, struct load *load, struct err *err)
+static int check_edit(const struct headers_edit *e, const char *key, struct load *load)
 {
     bool request = !strcmp(key, "request");
 
-    if (check_pairs(&e->set, request, load, err) || check_pairs(&e->add, request, load, err))
+    if (check_pairs(&e->set, request, load) || check_pairs(&e->add, request, load))
         return -1;
     for (size_t i = 0; i < e->remove.n; i++) {
         const char *fault = name_fault(e->remove.v[i], request);
         if (fault)
-            return yaml_err(err, load, load->node, "%s: remove: `" STR_FMT "` %s", key, STR_ARG(e->remove.v[i]), fault);
+            return load_err(load, load->node, CODE_header, "%s: remove: `" STR_FMT "` %s", key, STR_ARG(e->remove.v[i]), fault);
     }
     return 0;
 }
 
-static int headers_check(void *options, struct load *load, struct err *err)
+static int headers_check(void *options, struct load *load)
 {
     const struct headers_options *o = options;
-    if (check_edit(&o->request, "request", load, err))
+    if (check_edit(&o->request, "request", load))
         return -1;
-    return check_edit(&o->response, "response", load, err);
+    return check_edit(&o->response, "response", load);
 }
 
 void headers_apply(const struct headers_edit *e, struct http_head *h, struct arena *arena)

@@ -32,11 +32,11 @@ bool ip_access_permits(const struct ip_access_options *o, const struct ip *ip)
     return !holds(&o->deny, ip) && (o->allow.n == 0 || holds(&o->allow, ip));
 }
 
-static int ip_access_check(void *options, struct load *load, struct err *err)
+static int ip_access_check(void *options, struct load *load)
 {
     const struct ip_access_options *o = options;
     if (o->allow.n == 0 && o->deny.n == 0)
-        return yaml_err(err, load, load->node, "ip_access needs at least one network in `allow` or `deny`");
+        return load_err(load, load->node, CODE_missing_key, "ip_access needs at least one network in `allow` or `deny`");
     return 0;
 }
 

@@ -42,14 +42,14 @@ static const struct limit_part client_ip = {.type = PART_CLIENT_IP, .domain = PA
 
 /* ---- reading ---- */
 
-static int unknown(struct str text, struct str word, const struct yaml_node *n, struct load *l, struct err *e)
+static int unknown(struct str text, struct str word, const struct yaml_node *n, struct load *l)
 {
     struct nearest near;
 
     nearest_init(&near, word);
     for (size_t i = 0; i < array_len(part_types); i++)
         nearest_try(&near, part_types[i].word);
-    return yaml_err(e, l, n, "\"%s\" is nothing to tell callers apart by; " WORDS " is%s", quoted(text).text,
+    return load_err(l, n, CODE_key_expression, "\"%s\" is nothing to tell callers apart by; " WORDS " is%s", quoted(text).text,
                     nearest_hint(&near).text);
 }
 
@@ -81,7 +81,7 @@ static bool is_of_the_connection(struct str name)
 }
 
 /* "header:x-api-key" or "host". */
-static int part_read(struct limit_part *p, struct str text, const struct yaml_node *n, struct load *l, struct err *e)
+static int part_read(struct limit_part *p, struct str text, const struct yaml_node *n, struct load *l)
 {
     const char *colon = text.len ? memchr(text.at, ':', text.len) : NULL;
     struct str word = colon ? str_of(text.at, (size_t)(colon - text.at)) : text;
@@ -91,23 +91,26 @@ static int part_read(struct limit_part *p, struct str text, const struct yaml_no
     while (type < array_len(part_types) && !str_eq(part_types[type].word, word))
         type++;
     if (text.len == 0)
-        return yaml_err(e, l, n, "\"%s\" lacks a part; " WORDS " is one, \"a + b\" is both", quoted(n->text).text);
+        return load_err(l, n, CODE_key_expression,
+                        "\"%s\" lacks a part; " WORDS " is one, \"a + b\" is both", quoted(n->text).text);
     if (str_eq(text, STR("all")))
-        return yaml_err(e, l, n, "`all` is one key for everybody: it stands alone");
+        return load_err(l, n, CODE_key_expression, "`all` is one key for everybody: it stands alone");
     if (type == array_len(part_types))
-        return unknown(text, word, n, l, e);
+        return unknown(text, word, n, l);
     if (!part_types[type].named && colon)
-        return yaml_err(e, l, n, "\"%s\": " STR_FMT " takes no name", quoted(text).text, STR_ARG(word));
+        return load_err(l, n, CODE_key_expression, "\"%s\": " STR_FMT " takes no name", quoted(text).text, STR_ARG(word));
     if (part_types[type].named && name.len == 0)
-        return yaml_err(e, l, n, "\"%s\" lacks a name; write it like \"" STR_FMT ":NAME\"", quoted(text).text,
+        return load_err(l, n, CODE_key_expression, "\"%s\" lacks a name; write it like \"" STR_FMT ":NAME\"", quoted(text).text,
                         STR_ARG(word));
     if (part_types[type].named && !http_is_token(name))
-        return yaml_err(e, l, n, STR_FMT ": \"%s\" is not a name: letters, digits and !#$%%&'*-.^_`|~ only", STR_ARG(word),
+        return load_err(l, n, CODE_key_expression,
+                        STR_FMT ": \"%s\" is not a name: letters, digits and !#$%%&'*-.^_`|~ only", STR_ARG(word),
                         quoted(name).text);
     if (type == PART_HEADER && header_id(name) == HEADER_HOST)
-        return yaml_err(e, l, n, "header:%s: write `host`, which knows no port and no case", quoted(name).text);
+        return load_err(l, n, CODE_key_expression, "header:%s: write `host`, which knows no port and no case", quoted(name).text);
     if (type == PART_HEADER && is_of_the_connection(name))
-        return yaml_err(e, l, n, "header:%s belongs to the connection and is gone before filters run", quoted(name).text);
+        return load_err(l, n, CODE_key_expression,
+                        "header:%s belongs to the connection and is gone before filters run", quoted(name).text);
     *p = (struct limit_part){.type = (enum limit_part_type)type, .name = name,
                              .credentials = type == PART_HEADER && header_id(name) == HEADER_AUTHORIZATION,
                              .domain = domain_of((enum limit_part_type)type, name)};
@@ -123,7 +126,7 @@ static bool has_part(const struct limit_alternative *a, const struct limit_part 
 }
 
 /* "a + b" */
-static int alternative_read(struct limit_alternative *a, const struct yaml_node *n, struct load *l, struct err *e)
+static int alternative_read(struct limit_alternative *a, const struct yaml_node *n, struct load *l)
 {
     struct str rest = n->text;
 
@@ -132,12 +135,12 @@ static int alternative_read(struct limit_alternative *a, const struct yaml_node 
         const char *plus = rest.len ? memchr(rest.at, '+', rest.len) : NULL;
         struct str text = str_trim(plus ? str_of(rest.at, (size_t)(plus - rest.at)) : rest);
         struct limit_part part;
-        if (part_read(&part, text, n, l, e) != 0)
+        if (part_read(&part, text, n, l) != 0)
             return -1;
         if (has_part(a, &part))
-            return yaml_err(e, l, n, "\"%s\" stands twice in \"%s\"", quoted(text).text, quoted(n->text).text);
+            return load_err(l, n, CODE_key_expression, "\"%s\" stands twice in \"%s\"", quoted(text).text, quoted(n->text).text);
         if (a->n == PARTS_MAX)
-            return yaml_err(e, l, n, "\"%s\" joins too many parts; at most %d", quoted(n->text).text, PARTS_MAX);
+            return load_err(l, n, CODE_key_expression, "\"%s\" joins too many parts; at most %d", quoted(n->text).text, PARTS_MAX);
         a->text = a->n ? arena_printf(l->arena, STR_FMT " + " STR_FMT, STR_ARG(a->text), STR_ARG(text)) : text;
         a->parts[a->n++] = part;
         more = plus != NULL;
@@ -148,7 +151,7 @@ static int alternative_read(struct limit_alternative *a, const struct yaml_node 
 
 /* An alternative counts when none before it is there in full; so it never does when one of them is a part of it. */
 static int reachable_check(const struct limit_alternative *earlier, const struct limit_alternative *a,
-                           const struct yaml_node *n, struct load *l, struct err *e)
+                           const struct yaml_node *n, struct load *l)
 {
     bool same = earlier->n == a->n;
 
@@ -159,31 +162,32 @@ static int reachable_check(const struct limit_alternative *earlier, const struct
             return 0;
     }
     if (same)
-        return yaml_err(e, l, n, "\"%s\" stands twice in the list", quoted(a->text).text);
+        return load_err(l, n, CODE_repeated, "\"%s\" stands twice in the list", quoted(a->text).text);
     if (earlier->n == 1 && earlier->parts[0].type == PART_CLIENT_IP)
-        return yaml_err(e, l, n, "\"%s\" would never count: every request has a client_ip, which stands before it",
+        return load_err(l, n, CODE_key_expression,
+                        "\"%s\" would never count: every request has a client_ip, which stands before it",
                         quoted(a->text).text);
-    return yaml_err(e, l, n, "\"%s\" would never count: who has it has \"%s\", which stands before it",
+    return load_err(l, n, CODE_key_expression, "\"%s\" would never count: who has it has \"%s\", which stands before it",
                     quoted(a->text).text, quoted(earlier->text).text);
 }
 
-static int list_read(struct limit_key *k, const struct yaml_node *const *items, size_t n, struct load *l, struct err *e)
+static int list_read(struct limit_key *k, const struct yaml_node *const *items, size_t n, struct load *l)
 {
     k->v = arena_zalloc(l->arena, n * sizeof(*k->v));
     for (size_t i = 0; i < n; i++) {
         if (items[i]->type != YAML_SCALAR)
-            return yaml_err(e, l, items[i], "a key is a single value, like \"header:x-api-key\"; " WORDS);
-        if (alternative_read(&k->v[i], items[i], l, e) != 0)
+            return load_err(l, items[i], CODE_kind, "a key is a single value, like \"header:x-api-key\"; " WORDS);
+        if (alternative_read(&k->v[i], items[i], l) != 0)
             return -1;
         for (size_t j = 0; j < i; j++)
-            if (reachable_check(&k->v[j], &k->v[i], items[i], l, e) != 0)
+            if (reachable_check(&k->v[j], &k->v[i], items[i], l) != 0)
                 return -1;
     }
     k->n = n;
     return 0;
 }
 
-int limit_key_parse(void *at, const struct yaml_node *node, struct load *l, struct err *e)
+int limit_key_parse(void *at, const struct yaml_node *node, struct load *l)
 {
     const struct yaml_node *items[ALTERNATIVES_MAX] = {node};
     struct limit_key *k = at;
@@ -192,17 +196,17 @@ int limit_key_parse(void *at, const struct yaml_node *node, struct load *l, stru
     /* The node of a default is nowhere in the file, and gone soon. */
     *k = (struct limit_key){.node = node->line ? node : NULL};
     if (n == 0)
-        return yaml_err(e, l, node, "the list is empty; " WORDS " may stand there");
+        return load_err(l, node, CODE_empty, "the list is empty; " WORDS " may stand there");
     if (n > ALTERNATIVES_MAX)
-        return yaml_err(e, l, node, "the list names %zu keys; at most %d", n, ALTERNATIVES_MAX);
+        return load_err(l, node, CODE_key_expression, "the list names %zu keys; at most %d", n, ALTERNATIVES_MAX);
     for (size_t i = 0; node->type == YAML_LIST && i < n; i++)
         items[i] = node->entries[i].value;
     if (n == 1 && items[0]->type == YAML_SCALAR && str_eq(str_trim(items[0]->text), STR("all")))
         return 0;
-    return list_read(k, items, n, l, e);
+    return list_read(k, items, n, l);
 }
 
-int limit_key_check(struct limit_key *k, struct load *l, struct err *e)
+int limit_key_check(struct limit_key *k, struct load *l)
 {
     struct load at = *l;
 
@@ -210,7 +214,7 @@ int limit_key_check(struct limit_key *k, struct load *l, struct err *e)
     for (size_t i = 0; i < k->n; i++)
         for (size_t j = 0; j < k->v[i].n; j++) {
             struct limit_part *p = &k->v[i].parts[j];
-            int attribute = p->type == PART_CONSUMER ? load_attribute(&at, part_types[PART_CONSUMER].word, e) : 0;
+            int attribute = p->type == PART_CONSUMER ? load_attribute(&at, part_types[PART_CONSUMER].word) : 0;
             if (attribute < 0)
                 return -1;
             p->attribute = (unsigned)attribute;

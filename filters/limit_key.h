@@ -28,7 +28,6 @@
 struct request;
 struct yaml_node;
 struct load;
-struct err;
 
 enum limit_part_type { PART_CLIENT_IP, PART_HEADER, PART_COOKIE, PART_QUERY, PART_PARAM, PART_HOST, PART_ROUTE, PART_CONSUMER };
 
@@ -53,9 +52,9 @@ struct limit_key {
 };
 
 /* Reader for a FIELD_CUSTOM row whose offset is that of a struct limit_key. One text, or a list of them. */
-int limit_key_parse(void *at, const struct yaml_node *, struct load *, struct err *) must_check;
+int limit_key_parse(void *at, const struct yaml_node *, struct load *) must_check;
 /* In options_check(): `consumer` must have a provider. */
-int limit_key_check(struct limit_key *, struct load *, struct err *) must_check;
+int limit_key_check(struct limit_key *, struct load *) must_check;
 /* What may be written, for the row's `form` and `json`. */
 #define LIMIT_KEY_FORM "`client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `param:NAME`, `host`, `route`, `consumer` or " \
                        "`all`; `a + b` for both; a list for the first present"

@@ -88,7 +88,7 @@ static const struct { const char *word; enum when bit; } whens[] = {
                   "\"items\":{\"enum\":[\"connect\",\"reset\",\"timeout\",\"502\",\"503\",\"504\",\"529\",\"429\"," \
                   "502,503,504,529,429]}}]}"
 
-static int when_word(unsigned *when, struct str word, const struct yaml_node *n, struct load *load, struct err *err)
+static int when_word(unsigned *when, struct str word, const struct yaml_node *n, struct load *load)
 {
     for (size_t i = 0; i < array_len(whens); i++) {
         if (!str_eq(str_c(whens[i].word), word))
@@ -96,12 +96,12 @@ static int when_word(unsigned *when, struct str word, const struct yaml_node *n,
         *when |= whens[i].bit;
         return 0;
     }
-    return yaml_err(err, load, n, "when: \"%s\" is not one of connect, reset, timeout, 502, 503, 504, 529, 429",
+    return load_err(load, n, CODE_word, "when: \"%s\" is not one of connect, reset, timeout, 502, 503, 504, 529, 429",
                     quoted(word).text);
 }
 
 /* A list, or its items with commas in one scalar, as the default is written. */
-static int when_parse(void *at, const struct yaml_node *n, struct load *load, struct err *err)
+static int when_parse(void *at, const struct yaml_node *n, struct load *load)
 {
     unsigned *when = at;
     struct str rest = n->text, word;
@@ -111,18 +111,18 @@ static int when_parse(void *at, const struct yaml_node *n, struct load *load, st
         for (size_t i = 0; i < n->n; i++) {
             const struct yaml_node *item = n->entries[i].value;
             if (item->type != YAML_SCALAR)
-                return yaml_err(err, load, item, "when: must be a list of words");
-            if (when_word(when, item->text, item, load, err) != 0)
+                return load_err(load, item, CODE_kind, "when: must be a list of words");
+            if (when_word(when, item->text, item, load) != 0)
                 return -1;
         }
     } else if (n->type == YAML_SCALAR) {
         while (str_list_next(&rest, &word))
-            if (when_word(when, word, n, load, err) != 0)
+            if (when_word(when, word, n, load) != 0)
                 return -1;
     } else {
-        return yaml_err(err, load, n, "when: must be a list of words, not a mapping");
+        return load_err(load, n, CODE_kind, "when: must be a list of words, not a mapping");
     }
-    return *when ? 0 : yaml_err(err, load, n, "when: is empty; to switch retries off say max: 0");
+    return *when ? 0 : load_err(load, n, CODE_empty, "when: is empty; to switch retries off say max: 0");
 }
 
 static const char *const jitters[] = {"full", "none", NULL};
@@ -149,20 +149,18 @@ static const struct field retry_fields[] = {
     {.type = FIELD_END},
 };
 
-static int retry_check(void *options, struct load *load, struct err *err)
+static int retry_check(void *options, struct load *load)
 {
     const struct retry_options *o = options;
-    unsigned line = load->node ? load->node->line : 0;
 
-    (void)err;
     if (o->max > CLIENT_TRIES)
-        log_warn("config", "%s:%u: retry: max: %llu makes up to %llu tries of a request; with the %u that client libraries "
-                 "make by themselves one call becomes up to %llu", load->file, line, (unsigned long long)o->max,
-                 (unsigned long long)o->max + 1, CLIENT_TRIES, (unsigned long long)(o->max + 1) * CLIENT_TRIES);
+        load_warn(load, yaml_get(load->node, "max"), CODE_many_tries, "max: %llu makes up to %llu tries of a request; with the "
+                  "%u that client libraries make by themselves one call becomes up to %llu", (unsigned long long)o->max,
+                  (unsigned long long)o->max + 1, CLIENT_TRIES, (unsigned long long)(o->max + 1) * CLIENT_TRIES);
     if (o->backoff[1] >= USUAL_TOTAL)
-        log_warn("config", "%s:%u: retry: backoff: up to %llus is no less than the %llus that a request has in all by default: "
-                 "retries after it are not made", load->file, line, (unsigned long long)(o->backoff[1] / NSEC_PER_SEC),
-                 (unsigned long long)(USUAL_TOTAL / NSEC_PER_SEC));
+        load_warn(load, yaml_get(load->node, "backoff"), CODE_pointless, "backoff: up to %llus is no less than the %llus that a "
+                  "request has in all by default: retries after it are not made",
+                  (unsigned long long)(o->backoff[1] / NSEC_PER_SEC), (unsigned long long)(USUAL_TOTAL / NSEC_PER_SEC));
     return 0;
 }
 

@@ -29,10 +29,10 @@
 
 /* ---- options ---- */
 
-static int client_header_read(void *at, const struct yaml_node *n, struct load *load, struct err *err)
+static int client_header_read(void *at, const struct yaml_node *n, struct load *load)
 {
     (void)at;
-    return yaml_err(err, load, n, "client_header: cannot stand here, for while a head arrives there is no request yet; "
+    return load_err(load, n, CODE_together, "client_header: cannot stand here, for while a head arrives there is no request yet; "
                     "it is header_timeout of the listener: listen: {at: ADDRESS, header_timeout: 10s}");
 }
 
@@ -69,14 +69,13 @@ static void warn_if_above(const char *key, uint64_t part, const struct timeout_o
     const struct yaml_node *total = yaml_get(load->node, "total"), *at = yaml_get(load->node, key);
     if (o->total == 0 || part <= o->total || !total || !at)
         return;
-    log_warn("config", "%s:%u: " STR_FMT ": total %s is over before %s %s can be", load->file, total->line,
-             STR_ARG(load->name), quoted(total->text).text, key, quoted(at->text).text);
+    load_warn(load, at, CODE_pointless, "%s: %s cannot be, for total %s ends the request before", key,
+              quoted(at->text).text, quoted(total->text).text);
 }
 
-static int timeout_check(void *options, struct load *load, struct err *err)
+static int timeout_check(void *options, struct load *load)
 {
     const struct timeout_options *o = options;
-    (void)err;
     warn_if_above("connect", o->connect, o, load);
     warn_if_above("tls", o->tls, o, load);
     warn_if_above("first_byte", o->first_byte, o, load);

@@ -124,7 +124,7 @@ static void fields_prepare(struct token_bucket_options *o, struct load *load)
     o->item = arena_printf(load->arena, STR_FMT ";r=", STR_ARG(name));
 }
 
-static int token_bucket_check(void *options, struct load *load, struct err *err)
+static int token_bucket_check(void *options, struct load *load)
 {
     struct token_bucket_options *o = options;
     bool given = o->burst != 0;
@@ -132,15 +132,17 @@ static int token_bucket_check(void *options, struct load *load, struct err *err)
     if (!given)
         o->burst = default_burst(&o->rate);
     if (o->cost > o->burst)
-        return yaml_err(err, load, yaml_get(load->node, "cost"), "cost: %llu is above the burst of %llu%s: no request could "
+        return load_err(load, yaml_get(load->node, "cost"), CODE_conflict,
+                        "cost: %llu is above the burst of %llu%s: no request could "
                         "ever pass; say a burst of at least %llu", (unsigned long long)o->cost,
                         (unsigned long long)o->burst, given ? "" : " (half a second of the rate)",
                         (unsigned long long)o->cost);
     if (!limit_store_fits(o->max_keys))
-        return yaml_err(err, load, yaml_get(load->node, "max_keys"), "max_keys: there is no address space for a table of %llu",
+        return load_err(load, yaml_get(load->node, "max_keys"), CODE_conflict,
+                        "max_keys: there is no address space for a table of %llu",
                         (unsigned long long)o->max_keys);
     fields_prepare(o, load);
-    return limit_key_check(&o->key, load, err);
+    return limit_key_check(&o->key, load);
 }
 
 static void token_bucket_adopt(void *shared, const void *options, bool fresh, uint64_t now)

@@ -19,6 +19,7 @@
 #include "access_log.h"
 #include "admin.h"
 #include "client.h"
+#include "conf/diag.h"
 #include "conf/shared.h"
 #include "figures.h"
 #include "filter.h"
@@ -329,11 +330,11 @@ static void signals_watch(struct control *c)
 
 /* ---- start and end ---- */
 
-int control_load(const char *path, struct shared_set *shared, struct snapshot **out, struct err *err)
+int control_load(const char *path, struct diags *diags, struct snapshot **out)
 {
-    if (snapshot_load(path, filters_all, shared, clock_mono(&clock_real), out, err) != 0)
+    if (snapshot_load(path, filters_all, diags, out) != 0)
         return -1;
-    if (route_compile(*out, err) != 0) {
+    if (route_compile(*out, diags) != 0) {
         snapshot_unref(out);
         return -1;
     }
@@ -447,10 +448,25 @@ static void checks_start(struct control *c)
     c->checks = probes_new(c->base, &clock_real, &c->healths, seed);
 }
 
+/* What was found in the file, for whoever starts it. */
+static void diags_say(struct diags *diags)
+{
+    struct page text = {0};
+    diags_print(diags, &text);
+    if (text.len)
+        fputs(text.at, stderr);
+    page_free(&text);
+    diags_fini(diags);
+}
+
 static int control_start(struct control *c, const char *path, struct err *err)
 {
-    if (control_load(path, c->shared, &c->snap, err) != 0)
-        return -1;
+    struct diags diags = {0};
+    int res = control_load(path, &diags, &c->snap);
+    diags_say(&diags);
+    if (res != 0)
+        return err_set(err, "%s: not started", path);
+    snapshot_open(c->snap, c->shared, clock_mono(&clock_real));
     signals_watch(c);                /* what comes from now on is seen once everything runs, and cleans up after itself */
     healths_open(&c->healths, c->snap, clock_mono(&clock_real));
     workers_make(c, files_raise());

@@ -10,11 +10,14 @@
  * an orderly end. Main thread.
  */
 
+struct diags;
+
 /* What `weir run` ends with. */
 enum { EXIT_FINE = 0, EXIT_CONFIG = 1, EXIT_USAGE = 2, EXIT_CUT = 3 };
 
-/* Loads and checks a configuration, routes included; *out holds one reference. */
-int control_load(const char *path, struct shared_set *, struct snapshot **out, struct err *) must_check;
+/* Reads, checks and compiles a configuration: what may fail of a reload, and touches nothing that runs. 0 with one reference
+ * in *out; -1: the list says why. */
+int control_load(const char *path, struct diags *, struct snapshot **out) must_check;
 
 /* Runs until a signal ends it; returns the exit status, errors are logged. */
 int control_run(const char *path);

@@ -29,7 +29,6 @@ struct request;      /* head, route, client, deadline: through request.h */
 struct reply;        /* an answer made here: reply.h */
 struct field;        /* an option's row: conf/field.h */
 struct load;         /* what loading may look up: conf/load.h */
-struct err;
 struct figure;       /* a row of what an instance counts: figure.h */
 union figure_value;
 struct page;         /* growing text: lib/page.h */
@@ -116,8 +115,8 @@ struct filter {
     bool resizes_request_body;       /* its on_request_body does */
     const char *const *provides;     /* attributes set for filters after it, e.g. "consumer"; NULL-terminated */
 
-    /* Control thread, when a configuration is loaded. May fail and says where; may block. */
-    int (*options_check)(void *options, struct load *, struct err *) must_check;
+    /* Control thread, when a configuration is loaded. -1 when something is wrong: load_err() says what; may block. */
+    int (*options_check)(void *options, struct load *) must_check;
     /* Control thread: makes zeroed state ready, or takes over new options without losing what is owed. */
     void (*shared_adopt)(void *shared, const void *options, bool fresh, uint64_t now);
     void (*shared_fini)(void *shared);

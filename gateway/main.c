@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "admin_client.h"
+#include "conf/diag.h"
 #include "conf/doc.h"
-#include "conf/shared.h"
 #include "conf/snapshot.h"
 #include "control.h"
 #include "filter.h"
@@ -19,7 +19,8 @@
 
 static const char usage[] =
     "usage: weir run -c FILE       serve; SIGTERM drains, a second one ends at once\n"
-    "       weir check FILE        is the configuration good? Says where it is not\n"
+    "       weir check [--json] FILE\n"
+    "                              is the configuration good? Says everything that is wrong, and where\n"
     "       weir breaker -c FILE|-a ADDRESS INSTANCE open|closed|auto\n"
     "                              forces a breaker of a running gateway, by its admin listener\n"
     "       weir mock [options]    a small upstream to try things against (weir mock --help)\n"
@@ -40,46 +41,62 @@ static int verb_run(int argc, char **argv)
     return usage_error("run takes -c FILE");
 }
 
+/* Everything that was found, and how much that is, behind it. */
+static void diags_say(const char *path, const struct diags *diags, bool json)
+{
+    struct page text = {0};
+    (json ? diags_json : diags_print)(diags, &text);
+    if (!json && diags->errors + diags->warnings > 0)
+        page_printf(&text, "%s: %s\n", path, diags_count(diags).text);
+    else if (!json)
+        page_printf(&text, "%s: ok\n", path);
+    fputs(text.at, json ? stdout : stderr);
+    page_free(&text);
+}
+
+/* weir check [--json] FILE */
 static int verb_check(int argc, char **argv)
 {
-    if (argc != 2)
-        return usage_error("check takes one FILE");
-    struct shared_set *shared = shared_set_new();
+    bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
+    if (argc != 2 + json)
+        return usage_error("check takes one FILE, and --json before it");
     struct snapshot *snap = NULL;
-    struct err err = {0};
-    int res = control_load(argv[1], shared, &snap, &err);
-    if (res == 0) {
-        fprintf(stderr, "%s: ok\n", argv[1]);
-        snapshot_unref(&snap);
-    } else {
-        char text[1024];
-        fprintf(stderr, "%s\n", err_format(&err, text, sizeof text));
-    }
-    shared_set_free(shared);
+    struct diags diags = {0};
+    int res = control_load(argv[argc - 1], &diags, &snap);
+    diags_say(argv[argc - 1], &diags, json);
+    snapshot_unref(&snap);
+    diags_fini(&diags);
     return res == 0 ? EXIT_FINE : EXIT_CONFIG;
+}
+
+/* The address of `admin` in a configuration. */
+static int admin_of_file(const char *path, struct address *at)
+{
+    struct snapshot *snap = NULL;
+    struct diags diags = {0};
+    int res = control_load(path, &diags, &snap);
+    if (res != 0)
+        diags_say(path, &diags, false);
+    else if (snap->admin.at.len == 0) {
+        fprintf(stderr, "weir: %s: has no `admin`: there is nobody to give orders to\n", path);
+        res = -1;
+    } else {
+        *at = snap->admin.address;
+    }
+    snapshot_unref(&snap);
+    diags_fini(&diags);
+    return res;
 }
 
 /* Where the gateway's admin listener is: -a ADDRESS, or -c FILE whose `admin` says it. */
 static int admin_address(const char *how, const char *value, struct address *at)
 {
     struct err err = {0};
-    char text[1024];
-    int res = -1;
-    if (strcmp(how, "-a") == 0) {
-        res = address_parse(str_c(value), at, &err);
-    } else {
-        struct shared_set *shared = shared_set_new();
-        struct snapshot *snap = NULL;
-        res = control_load(value, shared, &snap, &err);
-        if (res == 0 && snap->admin.at.len == 0)
-            res = err_set(&err, "%s: has no `admin`: there is nobody to give orders to", value);
-        else if (res == 0)
-            *at = snap->admin.address;
-        snapshot_unref(&snap);
-        shared_set_free(shared);
-    }
+    if (strcmp(how, "-a") != 0)
+        return admin_of_file(value, at);
+    int res = address_parse(str_c(value), at, &err);
     if (res != 0)
-        fprintf(stderr, "weir: %s\n", err_format(&err, text, sizeof text));
+        fprintf(stderr, "weir: %s\n", err.text);
     return res;
 }
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include "conf/snapshot.h"
 #include "http/headers.h"
-#include "lib/err.h"
+#include "lib/check.h"
 
 /*
  * Which route a request takes. Compiled once a snapshot: hosts in a hash table, paths in a tree of segments, so that a
@@ -38,7 +38,7 @@ struct route_hit {
  * path can equal, bad or repeated :params, a rewrite that does not fit its match, and paths that overlap so much that
  * one look-up could visit more than ROUTE_STEPS_MAX nodes. Control thread.
  */
-int route_compile(struct snapshot *, struct err *) must_check;
+int route_compile(struct snapshot *, struct diags *) must_check;
 
 /* `host` without port, any case; `path` normalised. */
 void route_find(const struct router *, struct str host, struct str method, struct str path, const struct http_head *,

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include "http/uri.h"
 #include "lib/mem.h"
+#include "conf/diag.h"
+#include "conf/yaml.h"
 #include "route.h"
 #include "route_tree.h"
 
@@ -37,7 +39,7 @@ struct build {
     struct node_draft *newest;
     unsigned n_nodes;
     struct entry *entries;                       /* one a route */
-    struct err *err;
+    struct diags *diags;
 };
 
 static const struct hash_key fixed_key = {UINT64_C(0x77656972207265e9), UINT64_C(0x726f757465732e31)};
@@ -82,7 +84,28 @@ static bool path_has_param(struct str path, struct str name)
     return false;
 }
 
-#define FAIL(b, r, fmt, ...) err_set((b)->err, "route \"" STR_FMT "\": " fmt, STR_ARG((r)->name), __VA_ARGS__)
+/* Where a route's key stands, or the route itself. */
+static struct place place_of(const struct build *b, const struct route_conf *r, const char *key)
+{
+    const struct yaml_node *route = b->snap->route_nodes ? b->snap->route_nodes[r->index] : NULL;
+    const struct yaml_node *at = yaml_get(route, key);
+
+    return at ? yaml_place(at) : route ? yaml_place(route) : (struct place){NULL, 0, 0, 0};
+}
+
+static int fail(struct build *b, const struct route_conf *r, const char *key, enum diag_code code, const char *fmt, ...)
+    printf_like(5, 6);
+
+static int fail(struct build *b, const struct route_conf *r, const char *key, enum diag_code code, const char *fmt, ...)
+{
+    struct place place = place_of(b, r, key);
+    va_list ap;
+
+    va_start(ap, fmt);
+    diag_add(b->diags, &place, code, fmt, ap);
+    va_end(ap);
+    return -1;
+}
 
 /* What is matched is the normalised path, so a match in any other form would never be taken. */
 static int check_normal(struct build *b, const struct route_conf *r)
@@ -92,15 +115,15 @@ static int check_normal(struct build *b, const struct route_conf *r)
     int res = 0;
 
     if (want.len == 0 || want.at[0] != '/')
-        return FAIL(b, r, "path \"" STR_FMT "\" must start with \"/\"", STR_ARG(want));
+        return fail(b, r, "match", CODE_path, "path \"" STR_FMT "\" must start with \"/\"", STR_ARG(want));
     if (memchr(want.at, '?', want.len) || memchr(want.at, '#', want.len))
-        return FAIL(b, r, "path \"" STR_FMT "\" may hold no \"?\" and no \"#\"", STR_ARG(want));
+        return fail(b, r, "match", CODE_path, "path \"" STR_FMT "\" may hold no \"?\" and no \"#\"", STR_ARG(want));
     arena_init(&scratch, NULL);
     enum uri_result normal = uri_normalise(&scratch, want, &path, &query);
     if (normal == URI_BAD)
-        res = FAIL(b, r, "path \"" STR_FMT "\" is no legal path: requests for it are refused", STR_ARG(want));
+        res = fail(b, r, "match", CODE_path, "path \"" STR_FMT "\" is no legal path: requests for it are refused", STR_ARG(want));
     else if (!str_eq(path, want))
-        res = FAIL(b, r, "path \"" STR_FMT "\" would never match: write \"" STR_FMT "\", its normal form",
+        res = fail(b, r, "match", CODE_path, "path \"" STR_FMT "\" would never match: write \"" STR_FMT "\", its normal form",
                    STR_ARG(want), STR_ARG(path));
     arena_fini(&scratch);
     return res;
@@ -114,20 +137,22 @@ static int check_rewrite(struct build *b, const struct route_conf *r)
     if (!r->rewrite.set)
         return 0;
     if (!whole && !is_subtree(r))
-        return FAIL(b, r, "rewrite replaces the prefix of a subtree, but path \"" STR_FMT "\" does not end with \"/\"",
+        return fail(b, r, "rewrite", CODE_rewrite,
+                    "rewrite replaces the prefix of a subtree, but path \"" STR_FMT "\" does not end with \"/\"",
                     STR_ARG(r->match.path));
     if (to.len == 0 || to.at[0] != '/')
-        return FAIL(b, r, "rewrite \"" STR_FMT "\" must start with \"/\"", STR_ARG(to));
+        return fail(b, r, "rewrite", CODE_rewrite, "rewrite \"" STR_FMT "\" must start with \"/\"", STR_ARG(to));
     for (size_t i = 0; i < to.len; i++)
         if (to.at[i] <= ' ' || to.at[i] >= 0x7f || to.at[i] == '?' || to.at[i] == '#')
-            return FAIL(b, r, "rewrite \"" STR_FMT "\" may hold no space, control, \"?\", \"#\" or non-ASCII character",
+            return fail(b, r, "rewrite", CODE_rewrite,
+                        "rewrite \"" STR_FMT "\" may hold no space, control, \"?\", \"#\" or non-ASCII character",
                         STR_ARG(to));
     if (!whole)
         return 0;
     for (struct str rest = below_root(to);;) {
         bool more = next_segment(&rest, &segment);
         if (is_param(segment) && !path_has_param(r->match.path, param_name(segment)))
-            return FAIL(b, r, "rewrite uses \"" STR_FMT "\", which path \"" STR_FMT "\" does not have",
+            return fail(b, r, "rewrite", CODE_rewrite, "rewrite uses \"" STR_FMT "\", which path \"" STR_FMT "\" does not have",
                         STR_ARG(segment), STR_ARG(r->match.path));
         if (!more)
             return 0;
@@ -203,14 +228,16 @@ static int add_name(struct build *b, const struct route_conf *r, struct str *nam
     struct str name = param_name(segment);
 
     if (!is_param_name(name))
-        return FAIL(b, r, "\"" STR_FMT "\" in path \"" STR_FMT "\" names no :param: use letters, digits, _ and -",
+        return fail(b, r, "match", CODE_path,
+                    "\"" STR_FMT "\" in path \"" STR_FMT "\" names no :param: use letters, digits, _ and -",
                     STR_ARG(segment), STR_ARG(r->match.path));
     for (unsigned i = 0; i < *n; i++)
         if (str_eq(names[i], name))
-            return FAIL(b, r, "\"" STR_FMT "\" stands twice in path \"" STR_FMT "\"", STR_ARG(segment),
+            return fail(b, r, "match", CODE_repeated, "\"" STR_FMT "\" stands twice in path \"" STR_FMT "\"", STR_ARG(segment),
                         STR_ARG(r->match.path));
     if (*n == ROUTE_PARAMS_MAX)
-        return FAIL(b, r, "path \"" STR_FMT "\" has more than %d :params", STR_ARG(r->match.path), ROUTE_PARAMS_MAX);
+        return fail(b, r, "match", CODE_bounds,
+                    "path \"" STR_FMT "\" has more than %d :params", STR_ARG(r->match.path), ROUTE_PARAMS_MAX);
     names[(*n)++] = name;
     return 0;
 }
@@ -228,7 +255,7 @@ static int add_path(struct build *b, const struct route_conf *r, struct entry *e
         if (segment.len == 0)
             break;
         if (++n_segments > ROUTE_SEGMENTS_MAX)
-            return FAIL(b, r, "its path has more than %d segments", ROUTE_SEGMENTS_MAX);
+            return fail(b, r, "match", CODE_bounds, "its path has more than %d segments", ROUTE_SEGMENTS_MAX);
         if (is_param(segment) && add_name(b, r, names, &n_names, segment) < 0)
             return -1;
         node = is_param(segment) ? param_child(b, node) : literal_child(b, node, segment);
@@ -330,10 +357,10 @@ static int check_repeated(struct build *b)
     for (size_t i = 1; i < n; i++) {
         if (!same_place(&e[i - 1], &e[i]) || !same_conditions(&e[i - 1].route->match, &e[i].route->match))
             continue;
-        return err_set(b->err,
-                       "routes \"" STR_FMT "\" and \"" STR_FMT "\" match exactly the same requests, so the second "
-                       "could never be taken: remove one, or give it another host, path, method or header",
-                       STR_ARG(e[i - 1].route->name), STR_ARG(e[i].route->name));
+        return fail(b, e[i].route, "match", CODE_same_match,
+                    "routes \"" STR_FMT "\" and \"" STR_FMT "\" match exactly the same requests, so the second "
+                    "could never be taken: remove one, or give it another host, path, method or header",
+                    STR_ARG(e[i - 1].route->name), STR_ARG(e[i].route->name));
     }
     return 0;
 }
@@ -363,7 +390,8 @@ static int check_cost(struct build *b)
         struct node_draft *parent = draft_of(d->node.parent);
         unsigned cost = 1 + d->literal_cost + d->param_cost;
         if (cost > ROUTE_STEPS_MAX)
-            return err_set(b->err, "the routes' paths overlap too much: literals and :params at the same places would "
+            return diag_error(b->diags, NULL, CODE_overlap,
+                              "the routes' paths overlap too much: literals and :params at the same places would "
                                    "make a look-up try more than %d combinations; let fewer segments be both",
                            ROUTE_STEPS_MAX);
         if (!parent)
@@ -430,10 +458,10 @@ static int build(struct build *b)
     return 0;
 }
 
-int route_compile(struct snapshot *snap, struct err *err)
+int route_compile(struct snapshot *snap, struct diags *diags)
 {
     struct router *router = arena_zalloc(&snap->arena, sizeof(*router));
-    struct build b = {.snap = snap, .router = router, .err = err};
+    struct build b = {.snap = snap, .router = router, .diags = diags};
 
     router->key = fixed_key;
     b.entries = mem_array(snap->n_routes + 1, sizeof(*b.entries));

@@ -279,7 +279,7 @@ class BadConfigurations(Case):
                 self.assertEqual(status, 1, out)
                 self.assertTrue(out.startswith("FILE:6:%d: " % (line.index("@") + 1)), out)
                 self.assertIn(said, out)
-                self.assertEqual(out.count("\n"), 1)
+                self.assertEqual(out.count("\n"), 4, out)       # what, the line, the caret; and how many in all
 
 
 if __name__ == "__main__":

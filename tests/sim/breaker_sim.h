@@ -191,12 +191,8 @@ static inline void expect_it_closes(struct sim *s)
 /* As the control thread does it. The listeners are the same ones. */
 static inline void reload(struct sim *s, const char *yaml)
 {
-    struct snapshot *snap = NULL;
-    struct err err = {.text = ""};
-    if (snapshot_load_text(str_c(yaml), "new.yaml", filters, s->shared, clock_mono(&s->clock), &snap, &err) != 0
-        || route_compile(snap, &err) != 0)
-        fprintf(stderr, "new.yaml:%u:%u: %s\n", err.line, err.col, err.text);
-    check(snap && snap->n_listens == s->snap->n_listens);
+    struct snapshot *snap = sim_snapshot(s, yaml, filters);
+    check(snap->n_listens == s->snap->n_listens);
     for (unsigned i = 0; i < s->n_workers; i++) {
         worker_view_set(sim_worker(s, i), snap);
         for (size_t l = 0; l < snap->n_listens; l++)

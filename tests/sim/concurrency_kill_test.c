@@ -144,11 +144,8 @@ static void granted(struct scene *x)
 /* The same by a reload with a higher max. */
 static void granted_by_reload(struct scene *x)
 {
-    struct snapshot *snap = NULL;
-    struct err err;
     queued(x);
-    check(snapshot_load_text(str_c(LIMITED("{concurrency: {max: 3}}")), "y", filters, x->s->shared,
-                             clock_mono(&x->s->clock), &snap, &err) == 0);
+    struct snapshot *snap = sim_snapshot(x->s, LIMITED("{concurrency: {max: 3}}"), filters);
     snapshot_unref(&snap);
     EXPECT_EQ(in_flight(x->s), 3);
     reload(x->s, CONF);

@@ -432,13 +432,9 @@ TEST(a_reload_keeps_who_is_out)
 {
     struct sim *s = start(CONF(2, TURNS), 2);
     struct cast cast = {.say = {BUSY}};
-    struct snapshot *snap = NULL;
-    struct err err = {.text = ""};
     ask_many(s, 10, &cast);
     EXPECT_CSTR(state_of(s, 0), "ejected");
-    if (snapshot_load_text(STR(CONF(3, TURNS)), "new.yaml", filters_all, s->shared, clock_mono(&s->clock), &snap, &err) != 0
-        || route_compile(snap, &err) != 0)
-        EXPECT_CSTR(err.text, "");
+    struct snapshot *snap = sim_snapshot(s, CONF(3, TURNS), NULL);
     for (unsigned i = 0; i < 2; i++)
         worker_view_set(sim_worker(s, i), snap);
     snapshot_unref(&snap);                                   /* listeners stay with the old one */

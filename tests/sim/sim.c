@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 #include "client.h"
+#include "conf/diag.h"
 #include "conf/shared.h"
 #include "filter.h"
 #include "lib/check.h"
-#include "lib/err.h"
 #include "lib/ip.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -282,15 +282,22 @@ void sim_advance(struct sim *s, uint64_t ns)
 
 /* ---- the beginning and the end ---- */
 
-static void snap_load(struct sim *s, const struct sim_conf *conf)
+struct snapshot *sim_snapshot(struct sim *s, const char *yaml, const struct filter *const *filters)
 {
-    struct err err = {.text = ""};
-    const struct filter *const *filters = conf->filters ? conf->filters : filters_all;
-    if (snapshot_load_text(str_c(conf->yaml), "sim.yaml", filters, s->shared, clock_mono(&s->clock), &s->snap, &err) == 0
-        && route_compile(s->snap, &err) == 0)
-        return;
-    fprintf(stderr, "sim.yaml:%u:%u: %s\n", err.line, err.col, err.text);
-    check(false);
+    struct snapshot *snap = NULL;
+    struct diags diags = {.n = 0};
+    struct page page = {0};
+    int res = snapshot_load_text(str_c(yaml), "sim.yaml", filters ? filters : filters_all, &diags, &snap);
+    if (res == 0)
+        res = route_compile(snap, &diags);
+    diags_print(&diags, &page);
+    if (res != 0)
+        fputs(page.at, stderr);
+    check(res == 0);
+    page_free(&page);
+    diags_fini(&diags);
+    snapshot_open(snap, s->shared, clock_mono(&s->clock));
+    return snap;
 }
 
 static void start_worker(struct sim *s, unsigned i, uint64_t seed)
@@ -315,7 +322,7 @@ struct sim *sim_new_with(const struct sim_conf *conf)
     rng_seed(&s->rng, conf->seed);
     list_init(&s->live);
     s->shared = shared_set_new();
-    snap_load(s, conf);
+    s->snap = sim_snapshot(s, conf->yaml, conf->filters);
     s->n_workers = conf->workers ? conf->workers : 1;
     s->workers = mem_array(s->n_workers, sizeof *s->workers);
     s->listeners = mem_array(s->n_workers * s->snap->n_listens, sizeof(struct listener *));

@@ -95,6 +95,8 @@ struct sim_conf {
 
 /* Ends the process, saying why, when the configuration is bad. The clock stands at 1000 s, and at a fixed date. */
 struct sim *sim_new(const char *yaml);
+/* As a reload makes it: read, compiled, its state opened; a refusal is a failed check. `filters` NULL: the real ones. */
+struct snapshot *sim_snapshot(struct sim *, const char *yaml, const struct filter *const *filters);
 struct sim *sim_new_with(const struct sim_conf *);
 /* Clients and endpoints go away, pools time out; then writes into `left` what there still is, "" being right, and frees all. */
 void sim_end(struct sim *, char *left, size_t cap);

@@ -486,12 +486,8 @@ TEST(a_shadow_neither_refuses_nor_delays_nor_tells)
 /* As the control thread does it; the listener is the same. */
 static void reload(struct sim *s, const char *yaml)
 {
-    struct snapshot *snap = NULL;
-    struct err err = {.text = ""};
-    if (snapshot_load_text(str_c(yaml), "new.yaml", filters, s->shared, clock_mono(&s->clock), &snap, &err) != 0 ||
-        route_compile(snap, &err) != 0)
-        fprintf(stderr, "new.yaml:%u:%u: %s\n", err.line, err.col, err.text);
-    check(snap && snap->n_listens == 1);
+    struct snapshot *snap = sim_snapshot(s, yaml, filters);
+    check(snap->n_listens == 1);
     for (unsigned i = 0; i < s->n_workers; i++) {
         worker_view_set(sim_worker(s, i), snap);
         s->listeners[i]->conf = &snap->listens[0];

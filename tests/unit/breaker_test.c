@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The filter with a stand-in for the request: its options, what it logs and counts, and the table of endpoints. Ends of
  * real attempts are seen in tests/sim/breaker_test.c. */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -69,17 +69,10 @@ struct instance_of {
 
 static int options_read(struct arena *arena, const char *yaml, void **options, struct err *err)
 {
-    struct yaml_node *node;
-    struct load load = {.file = "test.yaml", .arena = arena, .name = STR("guard")};
+    struct load load = {.arena = arena, .name = STR("guard")};
 
     *options = arena_zalloc(arena, type->options_size);
-    err->text[0] = '\0';
-    if (yaml_parse(arena, "test.yaml", str_c(yaml), &yaml_limits_default, &node, err))
-        return -1;
-    load.node = node;
-    if (fields_read(type->fields, node, *options, &load, err))
-        return -1;
-    return type->options_check(*options, &load, err);
+    return options_from(type, yaml, *options, &load, err);
 }
 
 static void adopt(struct instance_of *b, const char *yaml, bool fresh)

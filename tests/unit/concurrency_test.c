@@ -11,7 +11,7 @@
 #include "lib/histogram.h"
 #include "lib/mem.h"
 #include "lib/page.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 extern const struct filter filter_concurrency;
 
@@ -33,17 +33,10 @@ static struct snapshot *routes_made(struct arena *arena)
 
 static int options_read(struct arena *arena, const char *yaml, struct concurrency_options *o, struct err *err)
 {
-    struct yaml_node *node;
-    struct load load = {.file = "test.yaml", .arena = arena, .snap = routes_made(arena)};
+    struct load load = {.arena = arena, .snap = routes_made(arena)};
 
     memset(o, 0, sizeof *o);
-    err->text[0] = '\0';
-    if (yaml_parse(arena, "test.yaml", str_c(yaml), &yaml_limits_default, &node, err))
-        return -1;
-    load.node = node;
-    if (fields_read(type->fields, node, o, &load, err))
-        return -1;
-    return type->options_check(o, &load, err);
+    return options_from(type, yaml, o, &load, err);
 }
 
 static void must_read(struct arena *arena, const char *yaml, struct concurrency_options *o)

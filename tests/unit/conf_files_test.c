@@ -3,13 +3,9 @@
  * Whole files with the real filters: those of tests/conf/good and those that come with weir load; those of
  * tests/conf/bad are refused with the text that their first line says. Run from the repository's root.
  */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include <glob.h>
-#include "conf/shared.h"
-#include "conf/snapshot.h"
-#include "conf/yaml.h"
-#include "filter.h"
 
 static void environment_set(void)
 {
@@ -23,18 +19,19 @@ static void environment_set(void)
 /* "line:col: text", or "" when the file loads. */
 static void load(const char *path, char *out, size_t cap)
 {
-    struct shared_set *shared = shared_set_new();
     struct snapshot *s = NULL;
+    struct diags diags = {.n = 0};
     struct err err = {.text = ""};
 
     out[0] = '\0';
-    if (snapshot_load(path, filters_all, shared, 1, &s, &err) != 0)
+    int res = snapshot_load(path, filters_all, &diags, &s);
+    EXPECT_EQ(diags_take(&diags, &err), res);
+    if (res != 0)
         snprintf(out, cap, "%u:%u: %s", err.line, err.col, err.text);
     EXPECT_EQ(s == NULL, out[0] != '\0');
     if (!s)
         EXPECT_CSTR(err.file, path);
     snapshot_unref(&s);
-    shared_set_free(shared);
 }
 
 static void all_load(const char *pattern, size_t at_least)
@@ -99,12 +96,14 @@ TEST(bad_files_are_refused_with_their_text)
 
 TEST(a_missing_file_is_named)
 {
-    struct shared_set *shared = shared_set_new();
     struct snapshot *s = NULL;
-    struct err err = {.text = ""};
+    struct diags diags = {.n = 0};
 
-    EXPECT_EQ(snapshot_load("tests/conf/none.yaml", filters_all, shared, 1, &s, &err), -1);
-    EXPECT_CSTR(err.text, "cannot open tests/conf/none.yaml: No such file or directory");
-    EXPECT_EQ(snapshot_load("tests/conf", filters_all, shared, 1, &s, &err), -1);
-    shared_set_free(shared);
+    EXPECT_EQ(snapshot_load("tests/conf/none.yaml", filters_all, &diags, &s), -1);
+    EXPECT_CSTR(diags.v[0]->file, "tests/conf/none.yaml");
+    EXPECT_CSTR(diags.v[0]->text, "cannot open it: No such file or directory");
+    EXPECT_EQ(diags.v[0]->code, CODE_unreadable);
+    EXPECT_EQ(snapshot_load("tests/conf", filters_all, &diags, &s), -1);
+    EXPECT_CSTR(diags.v[1]->text, "cannot read it: Is a directory");
+    diags_fini(&diags);
 }

@@ -3,13 +3,7 @@
 #define CONF_FIXTURE_H
 
 /* Filters of the tests' own, and configurations from text: for the tests of conf/. */
-#include "test.h"
-
-#include "conf/load.h"
-#include "conf/shared.h"
-#include "conf/snapshot.h"
-#include "conf/yaml.h"
-#include "filter.h"
+#include "diag_fixture.h"
 
 struct limit_options { uint64_t max; };
 struct limit_state { uint64_t max, adopted, last_now; bool was_fresh; };
@@ -36,10 +30,10 @@ static void limit_adopt(void *shared, const void *options, bool fresh, uint64_t 
     s->last_now = now;
 }
 
-static int user_check(void *options, struct load *l, struct err *err)
+static int user_check(void *options, struct load *l)
 {
     struct user_options *o = options;
-    o->attribute = load_attribute(l, o->key, err);
+    o->attribute = load_attribute(l, o->key);
     return o->attribute < 0 ? -1 : 0;
 }
 
@@ -62,11 +56,11 @@ static struct shared_set *set;          /* each test makes and frees its own */
 
 static struct snapshot *load_or_fail(const char *text, const char *wanted)
 {
-    struct snapshot *s = NULL;
-    struct err err = {.text = ""};
+    struct err err;
     char got[600] = "";
+    struct snapshot *s = snapshot_from(text, "t.yaml", filters, set, 7, &err);
 
-    if (snapshot_load_text(str_c(text), "t.yaml", filters, set, 7, &s, &err) != 0)
+    if (!s)
         snprintf(got, sizeof(got), "%u:%u: %s", err.line, err.col, err.text);
     EXPECT_CSTR(got, wanted);
     return s;

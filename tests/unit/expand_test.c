@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include "conf/expand.h"
 
 static void expect(const char *text, const char *wanted)
 {
-    static const struct place place = {"t", 3, 5};
+    static const struct source source = {"t", {NULL, 0}};
+    static const struct place place = {&source, 3, 5, 0};
+    struct diags diags = {.n = 0};
     struct arena arena;
     struct str out = STR("");
     struct err e = {.text = ""};
@@ -13,7 +15,9 @@ static void expect(const char *text, const char *wanted)
 
     arena_init(&arena, NULL);
     test_row("%s", text);
-    if (expand(&arena, str_c(text), &place, &out, &e) != 0)
+    int res = expand(&arena, str_c(text), &place, &out, &diags);
+    EXPECT_EQ(diags_take(&diags, &e), res);
+    if (res != 0)
         snprintf(got, sizeof(got), "%u:%u: %s", e.line, e.col, e.text);
     else
         snprintf(got, sizeof(got), STR_FMT, STR_ARG(out));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include "conf/field.h"
 #include "conf/load.h"
@@ -19,10 +19,10 @@ struct all {
     unsigned custom;
 };
 
-static int custom_read(void *at, const struct yaml_node *n, struct load *l, struct err *e)
+static int custom_read(void *at, const struct yaml_node *n, struct load *l)
 {
     if (n->text.len > 3)
-        return yaml_err(e, l, n, "custom: too long");
+        return load_err(l, n, CODE_bounds, "custom: too long");
     *(unsigned *)at = (unsigned)n->text.len;
     return 0;
 }
@@ -60,12 +60,14 @@ static void read_text(const char *text, struct all *o, char *got, size_t cap)
 {
     struct yaml_node *root = NULL;
     struct err e = {.text = ""};
-    struct load l = {.file = "t", .arena = &arena};
+    struct diags diags = {.n = 0};
+    struct load l = {.diags = &diags, .arena = &arena};
 
     memset(o, 0, sizeof(*o));
     got[0] = '\0';
-    if (yaml_parse(&arena, "t", str_c(text), &yaml_limits_default, &root, &e) != 0 ||
-        fields_read(fields, root, o, &l, &e) != 0)
+    int res = yaml_from(&arena, text, &root, &diags) != 0 || fields_read(fields, root, o, &l) != 0 ? -1 : 0;
+    EXPECT_EQ(diags_take(&diags, &e), res);
+    if (res != 0)
         snprintf(got, cap, "%u:%u: %s", e.line, e.col, e.text);
 }
 
@@ -117,7 +119,7 @@ TEST(values)
     EXPECT_EQ(o.pairs.n, 2);
     EXPECT_STR(o.pairs.v[0].key, "x");
     EXPECT_STR(o.pairs.v[0].value, "1");
-    EXPECT_EQ(o.pairs.v[0].line, 2);
+    EXPECT_EQ(o.pairs.v[0].node->line, 2);
     EXPECT_EQ(o.cidrs.n, 2);
     EXPECT_EQ(o.inner.wait, 5);
     EXPECT_EQ(o.custom, 3);
@@ -168,10 +170,13 @@ TEST(nothing_written_still_needs_what_is_required)
 {
     struct inner o = {0};
     struct err e = {.text = ""};
-    struct yaml_node place = {.line = 3, .col = 5};
-    struct load l = {.file = "t", .arena = &arena, .node = &place};
+    struct source source = {"t", {NULL, 0}};
+    struct yaml_node place = {.source = &source, .line = 3, .col = 5};
+    struct diags diags = {.n = 0};
+    struct load l = {.diags = &diags, .arena = &arena, .node = &place};
     arena_init(&arena, NULL);
-    EXPECT_EQ(fields_read(inner_fields, NULL, &o, &l, &e), -1);
+    EXPECT_EQ(fields_read(inner_fields, NULL, &o, &l), -1);
+    EXPECT_EQ(diags_take(&diags, &e), -1);
     EXPECT_CSTR(e.text, "must is missing");
     EXPECT_EQ(e.line, 3);
     arena_fini(&arena);

@@ -4,22 +4,16 @@
 #include "conf/load.h"
 #include "filter.h"
 #include "http/parse.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 extern const struct filter filter_headers;
 
 static int options_read(struct arena *arena, const char *yaml, struct headers_options *o, struct err *err)
 {
-    struct yaml_node *node;
-    struct load load = {.file = "test.yaml", .arena = arena};
+    struct load load = {.arena = arena};
 
     memset(o, 0, sizeof(*o));
-    if (yaml_parse(arena, "test.yaml", str_c(yaml), &yaml_limits_default, &node, err))
-        return -1;
-    load.node = node;
-    if (fields_read(filter_headers.fields, node, o, &load, err))
-        return -1;
-    return filter_headers.options_check(o, &load, err);
+    return options_from(&filter_headers, yaml, o, &load, err);
 }
 
 static void apply(struct arena *arena, const struct headers_edit *edit, const char *raw, char *out, size_t cap)

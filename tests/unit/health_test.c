@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Endpoints under a clock that only the test moves: reports go in, states, shares, pages and log lines come out. */
 #include "health.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -27,13 +27,12 @@ static struct snapshot *snap_of(unsigned n, const char *more)
 {
     static const char *const urls = "\"http://10.0.0.1\", \"http://10.0.0.2\", \"http://10.0.0.3\", \"http://10.0.0.4\", "
                                     "\"http://10.0.0.5\", \"http://10.0.0.6\"";
-    struct snapshot *snap = NULL;
-    struct err err = {.text = ""};
+    struct err err;
     char text[1000];
     snprintf(text, sizeof text, "version: 1\nlisten: 127.0.0.1:80\nupstreams: {api: {endpoints: [%.*s]%s}}\n"
              "routes: [{match: /, upstream: api}]\n", (int)(n * 19 - 2), urls, more);
-    if (snapshot_load_text(str_c(text), "t", no_filters, set, now, &snap, &err) != 0)
-        EXPECT_CSTR(err.text, "");
+    struct snapshot *snap = snapshot_from(text, "t", no_filters, set, now, &err);
+    EXPECT_CSTR(err.text, "");
     return snap;
 }
 

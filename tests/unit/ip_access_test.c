@@ -3,22 +3,16 @@
 
 #include "conf/load.h"
 #include "filter.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 extern const struct filter filter_ip_access;
 
 static int options_read(struct arena *arena, const char *yaml, struct ip_access_options *o, struct err *err)
 {
-    struct yaml_node *node;
-    struct load load = {.file = "test.yaml", .arena = arena};
+    struct load load = {.arena = arena};
 
     memset(o, 0, sizeof(*o));
-    if (yaml_parse(arena, "test.yaml", str_c(yaml), &yaml_limits_default, &node, err))
-        return -1;
-    load.node = node;
-    if (fields_read(filter_ip_access.fields, node, o, &load, err))
-        return -1;
-    return filter_ip_access.options_check(o, &load, err);
+    return options_from(&filter_ip_access, yaml, o, &load, err);
 }
 
 TEST(who_may_enter)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include "conf/load.h"
 #include "conf/snapshot.h"
@@ -80,7 +80,8 @@ struct reading {
     struct snapshot snap;
     struct load load;
     struct limit_key key;
-    struct err err;
+    struct diags diags;
+    struct err err;                      /* the first error, in reading_failed() */
 };
 
 static struct str provided[] = {{"something", 9}, {"consumer", 8}};
@@ -92,17 +93,19 @@ static bool reading_begin(struct reading *t, const char *yaml)
     *t = (struct reading){.err.text = ""};
     arena_init(&t->arena, NULL);
     t->snap.attributes = (struct texts){provided, 2};
-    t->load = (struct load){.file = "k.yaml", .arena = &t->arena, .snap = &t->snap};
-    return EXPECT_EQ(yaml_parse(&t->arena, "k.yaml", str_c(yaml), &yaml_limits_default, &node, &t->err), 0) &&
-           limit_key_parse(&t->key, yaml_get(node, "key"), &t->load, &t->err) == 0;
+    t->load = (struct load){.arena = &t->arena, .snap = &t->snap, .diags = &t->diags};
+    bool ok = EXPECT_EQ(yaml_from(&t->arena, yaml, &node, &t->diags), 0) &&
+              limit_key_parse(&t->key, yaml_get(node, "key"), &t->load) == 0;
+    EXPECT_EQ(diags_take(&t->diags, &t->err) == 0, ok);
+    return ok;
 }
 
 static void reading_must(struct reading *t, const char *yaml)
 {
     if (!EXPECT(reading_begin(t, yaml)))
         printf("%s\n", t->err.text);
-    if (!EXPECT_EQ(limit_key_check(&t->key, &t->load, &t->err), 0))
-        printf("%s\n", t->err.text);
+    if (!EXPECT_EQ(limit_key_check(&t->key, &t->load), 0))
+        (void)diags_take(&t->diags, &t->err), printf("%s\n", t->err.text);
 }
 
 static void reading_end(struct reading *t) { arena_fini(&t->arena); }
@@ -194,7 +197,8 @@ TEST(a_consumer_needs_a_provider)
 
     EXPECT(reading_begin(&t, "key: [header:a + consumer, host]"));
     t.snap.attributes.n = 1;
-    EXPECT_EQ(limit_key_check(&t.key, &t.load, &t.err), -1);
+    EXPECT_EQ(limit_key_check(&t.key, &t.load), -1);
+    EXPECT_EQ(diags_take(&t.diags, &t.err), -1);
     EXPECT_CSTR(t.err.text, "no filter of this configuration provides \"consumer\"");
     EXPECT_EQ(t.err.line, 1);
     EXPECT_EQ(t.err.col, 6);
@@ -208,7 +212,7 @@ TEST(a_default_has_no_place)
 
     arena_init(&t.arena, NULL);
     t.load = (struct load){.arena = &t.arena};
-    EXPECT_EQ(limit_key_parse(&t.key, &n, &t.load, &t.err), 0);
+    EXPECT_EQ(limit_key_parse(&t.key, &n, &t.load), 0);
     EXPECT(t.key.node == NULL);
     EXPECT_EQ(t.key.n, 1);
     reading_end(&t);

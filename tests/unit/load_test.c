@@ -2,9 +2,6 @@
 /* What a filter may look up while it is loaded. */
 #include "conf_fixture.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
 TEST(attributes_are_found_whatever_the_order)
 {
     set = shared_set_new();
@@ -41,21 +38,20 @@ TEST(routes_are_listed_by_name)
 
 TEST(a_definition_that_nobody_uses_is_told)
 {
-    char text[600] = "";
-    set = shared_set_new();
-    FILE *f = tmpfile();
-    int saved = dup(STDERR_FILENO);
-    dup2(fileno(f), STDERR_FILENO);
-    struct snapshot *s = load(HEAD "define:\n  spare: {limit: {max: 1}}\n  used: {limit: {max: 1}}\n"
-                              "routes: [{match: /, respond: {}, filters: [used]}]\n");
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    rewind(f);
-    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-    fclose(f);
-    EXPECT(s != NULL);
-    EXPECT(strstr(text, "4:18: \"spare\" is defined and nobody uses it\n") != NULL);
-    EXPECT(!strstr(text, "used\""));
+    struct diags diags = {.n = 0};
+    struct snapshot *s = NULL;
+
+    EXPECT_EQ(snapshot_load_text(STR(HEAD "define:\n  spare: {limit: {max: 1}}\n  used: {limit: {max: 1}}\n"
+                                     "routes: [{match: /, respond: {}, filters: [used]}]\n"), "t.yaml", filters, &diags, &s), 0);
+    EXPECT_EQ(diags.n, 1);
+    EXPECT_EQ(diags.warnings, 1);
+    EXPECT_EQ(diags.errors, 0);
+    if (diags.n == 1) {
+        EXPECT_EQ(diags.v[0]->code, CODE_unused);
+        EXPECT_EQ(diags.v[0]->line, 4);
+        EXPECT_EQ(diags.v[0]->col, 18);
+        EXPECT_CSTR(diags.v[0]->text, "\"spare\" is defined and nobody uses it");
+    }
     snapshot_unref(&s);
-    shared_set_free(set);
+    diags_fini(&diags);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks against scripted servers on loopback and unix sockets, all on one loop. The times are the real ones, and short. */
 #include "probe.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -185,13 +185,13 @@ static const struct filter *const no_filters[] = {NULL};
 /* `urls`: of the endpoints, quoted, with commas. */
 static void probes_begin(const char *urls, const char *more, uint64_t seed)
 {
-    struct err err = {.text = ""};
+    struct err err;
     char text[2000];
     uint64_t now = clock_mono(&clock_real);
     snprintf(text, sizeof text, "version: 1\nlisten: 127.0.0.1:80\nupstreams: {api: {endpoints: [%s]%s}}\n"
              "routes: [{match: /, upstream: api}]\n", urls, more);
-    if (snapshot_load_text(str_c(text), "t", no_filters, world.set, now, &world.snap, &err) != 0)
-        EXPECT_CSTR(err.text, "");
+    world.snap = snapshot_from(text, "t", no_filters, world.set, now, &err);
+    EXPECT_CSTR(err.text, "");
     healths_open(&world.healths, world.snap, now);
     world.probes = probes_new(world.base, &clock_real, &world.healths, seed);
 }

@@ -4,7 +4,7 @@
 #include "conf/field.h"
 #include "conf/load.h"
 #include "filter.h"
-#include "test.h"
+#include "diag_fixture.h"
 
 extern const struct filter filter_request_id;
 
@@ -84,17 +84,13 @@ TEST(the_field_must_be_one_that_can_carry_it)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct arena arena;
-        struct yaml_node *node;
-        struct err err = {.text = ""};
-        struct load load = {.file = "test.yaml", .arena = &arena};
+        struct err err;
+        struct load load = {.arena = &arena};
 
         test_row("%s", rows[i].yaml);
         arena_init(&arena, NULL);
         void *options = arena_zalloc(&arena, filter_request_id.options_size);
-        EXPECT_EQ(yaml_parse(&arena, "test.yaml", str_c(rows[i].yaml), &yaml_limits_default, &node, &err), 0);
-        load.node = node;
-        bool ok = fields_read(filter_request_id.fields, node, options, &load, &err) == 0 &&
-                  filter_request_id.options_check(options, &load, &err) == 0;
+        bool ok = options_from(&filter_request_id, rows[i].yaml, options, &load, &err) == 0;
         if (!EXPECT_EQ(ok, rows[i].ok))
             printf("%s\n", err.text);
         EXPECT(ok || err.text[0]);

@@ -8,7 +8,7 @@ static void expect_error(const char *lines, const char *part)
 
     routes_from(&rs, lines);
     test_row("%s", lines);
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), -1);
+    EXPECT_EQ(routes_compile(&rs), -1);
     if (!EXPECT(strstr(rs.err.text, part)))
         printf("    %s\n", rs.err.text);
     EXPECT(!rs.snap.router);
@@ -21,7 +21,7 @@ static void expect_fine(const char *lines)
 
     routes_from(&rs, lines);
     test_row("%s", lines);
-    if (!EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0))
+    if (!EXPECT_EQ(routes_compile(&rs), 0))
         printf("    %s\n", rs.err.text);
     EXPECT(rs.snap.router);
     routes_fini(&rs);
@@ -80,7 +80,7 @@ TEST(a_path_without_a_leading_slash_is_an_error)
         struct routes rs;
         routes_from(&rs, "/x");
         rs.snap.routes[0].match.path = str_c(paths[i]);
-        EXPECT_EQ(route_compile(&rs.snap, &rs.err), -1);
+        EXPECT_EQ(routes_compile(&rs), -1);
         EXPECT(strstr(rs.err.text, "must start with \"/\""));
         routes_fini(&rs);
     }
@@ -117,11 +117,11 @@ TEST(paths_that_overlap_without_bound_are_an_error)
     struct routes rs;
 
     overlap_init(&rs, 7);
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+    EXPECT_EQ(routes_compile(&rs), 0);
     routes_fini(&rs);
 
     overlap_init(&rs, 8);
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), -1);
+    EXPECT_EQ(routes_compile(&rs), -1);
     EXPECT(strstr(rs.err.text, "overlap too much"));
     routes_fini(&rs);
 }
@@ -132,7 +132,7 @@ TEST(the_bound_on_overlap_holds)
     struct route_hit hit;
 
     overlap_init(&rs, 7);
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+    EXPECT_EQ(routes_compile(&rs), 0);
     struct str path = STR("/a/a/a/a/a/a/a/none");
     route_find(rs.snap.router, STR("h"), STR("GET"), path, &(struct http_head){.n = 0}, &hit);
     EXPECT(!hit.route);
@@ -149,7 +149,7 @@ static void expect_rewrite(const char *line, const char *prefix, const char *pat
     rs.snap.routes[0].rewrite.prefix = str_c(prefix);
     rs.snap.routes[0].rewrite.path = str_c(path);
     test_row("%s prefix %s path %s", line, prefix ? prefix : "-", path ? path : "-");
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), error ? -1 : 0);
+    EXPECT_EQ(routes_compile(&rs), error ? -1 : 0);
     if (error && !EXPECT(strstr(rs.err.text, error)))
         printf("    %s\n", rs.err.text);
     routes_fini(&rs);
@@ -176,7 +176,7 @@ TEST(no_routes_are_fine_and_match_nothing)
     struct route_hit hit;
 
     routes_from(&rs, "");
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+    EXPECT_EQ(routes_compile(&rs), 0);
     route_find(rs.snap.router, STR("h"), STR("GET"), STR("/"), &(struct http_head){.n = 0}, &hit);
     EXPECT(!hit.route && !hit.other_method);
     routes_fini(&rs);
@@ -192,7 +192,7 @@ TEST(ten_thousand_routes_at_one_place_are_checked_quickly_and_exactly)
             routes_add(&rs, str_of(line, (size_t)snprintf(line, sizeof(line), "/a x-tenant=t%d", i)));
         if (twice)
             routes_add(&rs, STR("/a x-tenant=t5000"));
-        EXPECT_EQ(route_compile(&rs.snap, &rs.err), twice ? -1 : 0);
+        EXPECT_EQ(routes_compile(&rs), twice ? -1 : 0);
         EXPECT(!twice || strstr(rs.err.text, "t5000"));
         routes_fini(&rs);
     }

@@ -6,7 +6,7 @@
  * Routes from one line each, "[METHOD,METHOD ][HOST]/PATH[ HEADER=VALUE]...", which is the route's name too; and
  * requests from the same kind of line, with one method.
  */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include "lib/mem.h"
 #include "route.h"
@@ -85,6 +85,15 @@ static inline void routes_from(struct routes *rs, const char *lines)
     routes_init(rs, 100);
     while (word_next(&rest, &line, '\n'))
         routes_add(rs, line);
+}
+
+/* As route_compile(), with the first error in rs->err. */
+static inline int routes_compile(struct routes *rs)
+{
+    struct diags diags = {.n = 0};
+    int res = route_compile(&rs->snap, &diags);
+    EXPECT_EQ(diags_take(&diags, &rs->err), res);
+    return res;
 }
 
 static inline void routes_fini(struct routes *rs)

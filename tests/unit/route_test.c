@@ -16,7 +16,7 @@ static void expect_rows(const char *lines, const struct row *rows, size_t n)
 
     arena_init(&arena, NULL);
     routes_from(&rs, lines);
-    if (!EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0))
+    if (!EXPECT_EQ(routes_compile(&rs), 0))
         printf("    %s\n", rs.err.text);
     for (size_t i = 0; i < n && rs.snap.router; i++) {
         struct route_hit hit;
@@ -129,7 +129,7 @@ TEST(an_asterisk_goes_to_the_root_subtree_alone)
         struct routes rs;
         struct route_hit hit;
         routes_from(&rs, sets[i]);
-        EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+        EXPECT_EQ(routes_compile(&rs), 0);
         route_find(rs.snap.router, STR("h"), STR("OPTIONS"), STR("*"), &(struct http_head){.n = 0}, &hit);
         EXPECT(hit.route == &rs.snap.routes[0]);
         EXPECT_EQ(hit.prefix_len, 0);
@@ -153,7 +153,7 @@ TEST(params_have_the_names_of_their_route)
 
     arena_init(&arena, NULL);
     routes_from(&rs, "/:org/:repo/issues\nPOST /:owner/:name/issues\n/orgs/:id/none\n/t/:x/");
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+    EXPECT_EQ(routes_compile(&rs), 0);
     routes_find(&rs, &arena, STR("/orgs/weir/issues"), &hit);
     EXPECT_EQ(hit.n_params, 2);
     EXPECT_STR(param(&hit, STR("org")), "orgs");
@@ -180,7 +180,7 @@ static void expect_rewrite(const char *line, const char *prefix, const char *to,
     rs.snap.routes[0].rewrite.prefix = str_c(prefix);
     rs.snap.routes[0].rewrite.path = str_c(to);
     test_row("%s %s", line, path);
-    EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0);
+    EXPECT_EQ(routes_compile(&rs), 0);
     route_find(rs.snap.router, STR(""), STR("GET"), str_c(path), &(struct http_head){.n = 0}, &hit);
     EXPECT_STR(route_rewrite(&hit, str_c(path), &rs.snap.arena), wanted);
     routes_fini(&rs);
@@ -402,7 +402,7 @@ static void property_round(struct rng *rng, struct arena *arena)
                 break;
             }
     }
-    if (!EXPECT_EQ(route_compile(&rs.snap, &rs.err), 0))
+    if (!EXPECT_EQ(routes_compile(&rs), 0))
         printf("    %s\n", rs.err.text);
     for (unsigned i = 0; i < 100 && rs.snap.router; i++) {
         struct route_hit hit;
@@ -451,7 +451,7 @@ static void many_init(struct routes *rs, unsigned n)
         routes_add(rs, str_of(line, (size_t)snprintf(line, sizeof(line), "/svc%u/", i)));
     }
     routes_add(rs, STR(".example.com/static/"));
-    EXPECT_EQ(route_compile(&rs->snap, &rs->err), 0);
+    EXPECT_EQ(routes_compile(rs), 0);
 }
 
 TEST(ten_thousand_routes_cost_what_ten_do)

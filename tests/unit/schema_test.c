@@ -138,16 +138,14 @@ static const char *refusal_of_many(const char *head, const char *piece, unsigned
 {
     static char text[40000];
     static struct err err;
-    struct snapshot *s = NULL;
     size_t len = (size_t)snprintf(text, sizeof(text), "%s", head);
 
-    err = (struct err){.text = ""};
     for (unsigned i = 0; i < n; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len, piece, i);
     snprintf(text + len, sizeof(text) - len, "%s", tail);
     set = shared_set_new();
-    int res = snapshot_load_text(str_c(text), "t", filters_all, set, 1, &s, &err);
-    EXPECT_EQ(res == 0, err.text[0] == '\0');
+    struct snapshot *s = snapshot_from(text, "t", filters_all, set, 1, &err);
+    EXPECT_EQ(s != NULL, err.text[0] == '\0');
     snapshot_unref(&s);
     shared_set_free(set);
     return err.text;

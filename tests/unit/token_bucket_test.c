@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The filter by itself, with a stand-in for the request; in a whole gateway it is seen in tests/sim/token_bucket_test.c. */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -70,17 +70,11 @@ struct bucket {
 
 static int options_read(struct bucket *b, const char *yaml, const char *name, struct err *err)
 {
-    struct yaml_node *node;
     struct snapshot snap = {.refs = 0};
-    struct load load = {.file = "test.yaml", .arena = &b->arena, .snap = &snap, .name = str_c(name)};
+    struct load load = {.arena = &b->arena, .snap = &snap, .name = str_c(name)};
 
     b->options = arena_zalloc(&b->arena, type->options_size);
-    if (yaml_parse(&b->arena, "test.yaml", str_c(yaml), &yaml_limits_default, &node, err))
-        return -1;
-    load.node = node;
-    if (fields_read(type->fields, node, b->options, &load, err))
-        return -1;
-    return type->options_check(b->options, &load, err);
+    return options_from(type, yaml, b->options, &load, err);
 }
 
 static void options_must_read(struct bucket *b, const char *yaml)

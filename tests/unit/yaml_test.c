@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+#include "diag_fixture.h"
 
 #include "conf/load.h"
 #include "conf/yaml.h"
@@ -32,12 +32,16 @@ static void print(const struct yaml_node *n, char *out, size_t cap)
 static void expect(const char *text, const struct yaml_limits *limits, const char *wanted)
 {
     struct yaml_node *root = NULL;
+    struct source source = {"t", str_c(text)};
+    struct diags diags = {.n = 0};
     struct err e = {.text = ""};
     char got[600] = "";
 
     arena_init(&arena, NULL);
     test_row("%s", text);
-    if (yaml_parse(&arena, "t", str_c(text), limits ? limits : &yaml_limits_default, &root, &e) != 0)
+    int res = yaml_parse(&arena, &source, limits ? limits : &yaml_limits_default, &root, &diags);
+    EXPECT_EQ(diags_take(&diags, &e), res);
+    if (res != 0)
         snprintf(got, sizeof(got), "%u:%u: %s", e.line, e.col, e.text);
     else
         print(root, got, sizeof(got));
@@ -97,9 +101,9 @@ TEST(variables_in_values_only)
 TEST(keys_are_found)
 {
     struct yaml_node *root = NULL;
-    struct err e = {.text = ""};
+    struct diags diags = {.n = 0};
     arena_init(&arena, NULL);
-    EXPECT_EQ(yaml_parse(&arena, "t", STR("a: 1\nab: 2\n"), &yaml_limits_default, &root, &e), 0);
+    EXPECT_EQ(yaml_from(&arena, "a: 1\nab: 2\n", &root, &diags), 0);
     EXPECT_STR(yaml_get(root, "ab")->text, "2");
     EXPECT(yaml_get(root, "b") == NULL);
     EXPECT(yaml_get(NULL, "b") == NULL);
