@@ -431,6 +431,20 @@ static enum verdict concurrency_on_attempt(struct call *call)
     return a->lease ? ask_again(call, a) : ask_first(call, a);
 }
 
+/* A retry that would be refused is not begun: the answer in hand goes out instead. */
+static bool concurrency_may_attempt(struct call *call)
+{
+    static const struct ticket none;
+    const struct concurrency_attempt *a = call->attempt_state;
+    struct concurrency_leg *leg = call->state;
+
+    if (!ask_make(call, leg))
+        return false;
+    enum semaphore_answer answer = semaphore_would(semaphores_of(call->shared, call->options), &leg->ask,
+                                                   a ? &a->ticket : &none, call->not_before, call->now);
+    return answer == SEMAPHORE_ENTERED || answer == SEMAPHORE_WAITS;
+}
+
 /* ---- what it counts ---- */
 
 #define REFUSED(REASON, HELP) \
@@ -537,6 +551,7 @@ const struct filter filter_concurrency = {
     .shared_adopt = concurrency_adopt,
     .shared_fini = concurrency_fini,
     .on_attempt = concurrency_on_attempt,
+    .may_attempt = concurrency_may_attempt,
     .figures = concurrency_figures,
     .figures_read = concurrency_figures_read,
     .key_print = concurrency_key_print,

@@ -217,12 +217,16 @@ static void service_learn(_Atomic uint64_t *average, uint64_t most, uint64_t hel
         atomic_store_explicit(average, now, memory_order_relaxed);
 }
 
-static uint64_t expected_wait(const struct visit *v, unsigned class, uint64_t flow)
+/* `gone`: so many of those before it do not count. */
+static uint64_t wait_behind(const struct visit *v, unsigned class, uint64_t flow, uint32_t gone)
 {
-    unsigned __int128 wait = fair_queue_position(&v->sem->queue, class, flow);
+    uint32_t position = fair_queue_position(&v->sem->queue, class, flow);
+    unsigned __int128 wait = position > gone ? position - gone : 0;
     wait = wait * service_of(v->all, v->sem) / cap_of(v->shard, class);
     return wait > UINT64_MAX ? UINT64_MAX : (uint64_t)wait;
 }
+
+static uint64_t expected_wait(const struct visit *v, unsigned class, uint64_t flow) { return wait_behind(v, class, flow, 0); }
 
 /* What a caller is told: not sooner than the next slot is likely to come back. */
 static uint64_t told_wait(const struct visit *v, unsigned class, uint64_t flow)
@@ -305,13 +309,13 @@ bool semaphore_try(struct semaphores *all, const struct semaphore_ask *ask, uint
     return taken;
 }
 
-/* May it queue? *out: who has to make room for it; NULL: nobody has to. */
-static enum semaphore_answer judge(const struct visit *v, const struct semaphore_ask *ask, uint64_t now,
+/* May it queue, at `now`, when `gone` of those who wait have got their slot? *out: who has to make room for it; NULL: nobody has to. */
+static enum semaphore_answer judge(const struct visit *v, const struct semaphore_ask *ask, uint64_t now, uint32_t gone,
                                    struct waiter **out)
 {
     const struct fair_queue *q = &v->sem->queue;
     *out = NULL;
-    if (q->waiting >= v->shard->queue) {
+    if (q->waiting - gone >= v->shard->queue) {
         struct fair_node *node = v->shard->queue > 0 ? fair_queue_victim(q, ask->class, ask->flow) : NULL;
         if (!node)
             return SEMAPHORE_FULL;
@@ -320,7 +324,7 @@ static enum semaphore_answer judge(const struct visit *v, const struct semaphore
     uint64_t left = ask->deadline > now ? ask->deadline - now : 0;
     if (left > v->shard->max_wait)
         left = v->shard->max_wait;
-    return left == 0 || expected_wait(v, ask->class, ask->flow) > left ? SEMAPHORE_HOPELESS : SEMAPHORE_WAITS;
+    return left == 0 || wait_behind(v, ask->class, ask->flow, gone) > left ? SEMAPHORE_HOPELESS : SEMAPHORE_WAITS;
 }
 
 static enum semaphore_answer enter_or_queue(struct visit *v, const struct semaphore_ask *ask, struct wake_handle handle,
@@ -333,7 +337,7 @@ static enum semaphore_answer enter_or_queue(struct visit *v, const struct semaph
             hold(t, v->all, v->sem, now);
             return SEMAPHORE_ENTERED;
         }
-        enum semaphore_answer answer = judge(v, ask, now, &out);
+        enum semaphore_answer answer = judge(v, ask, now, 0, &out);
         if (answer != SEMAPHORE_WAITS) {
             *wait = told_wait(v, ask->class, ask->flow);
             return answer;
@@ -355,6 +359,37 @@ enum semaphore_answer semaphore_wait(struct semaphores *all, const struct semaph
     check(t->state == TICKET_NONE && ask->class < FAIR_CLASSES);
     visit_ask(&v, all, ask->key);
     enum semaphore_answer answer = enter_or_queue(&v, ask, handle, now, t, wait);
+    visit_end(&v);
+    return answer;
+}
+
+/* A slot given back now goes to who waits, or is free. */
+static enum semaphore_answer foresee(const struct visit *v, const struct semaphore_ask *ask, const struct ticket *own,
+                                     uint64_t when, uint64_t now)
+{
+    bool mine = own->state == TICKET_HELD && own->sem == v->sem;
+    uint32_t slots = word_slots(word_load(&v->sem->word)) - mine;
+    int first = first_class_waiting(&v->sem->queue);
+    bool passed_on = mine && first >= 0 && slots < cap_of(v->shard, (unsigned)first);
+    struct waiter *out;
+    if (slots + passed_on < cap_of(v->shard, ask->class))
+        return SEMAPHORE_ENTERED;
+    return judge(v, ask, when, passed_on && when <= now, &out);
+}
+
+enum semaphore_answer semaphore_would(struct semaphores *all, const struct semaphore_ask *ask, const struct ticket *own,
+                                      uint64_t when, uint64_t now)
+{
+    uint64_t hash = hash_of(ask->key);
+    enum semaphore_answer answer = SEMAPHORE_ENTERED;        /* a key that is not in use has all its slots */
+    struct visit v;
+    check(ask->class < FAIR_CLASSES);
+    visit_begin(&v, all, shard_of(all, hash));
+    struct semaphore *s = all->keyed ? semaphore_keys_find(&v.shard->keys, hash) : &all->one;
+    if (s) {
+        visit_see(&v, s);
+        answer = foresee(&v, ask, own, when, now);
+    }
     visit_end(&v);
     return answer;
 }

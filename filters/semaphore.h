@@ -62,6 +62,10 @@ bool semaphore_try(struct semaphores *, const struct semaphore_ask *, uint64_t n
 /* A slot after all, a place in the queue, or a refusal: *wait is then the expected wait, ns, > 0. */
 enum semaphore_answer semaphore_wait(struct semaphores *, const struct semaphore_ask *, struct wake_handle,
                                      uint64_t now, struct ticket *, uint64_t *wait);
+/* What it would be told if it came at `when`, not before `now`, and left `own` now: another ticket of its caller's, which holds a
+ * slot or nothing. Takes nothing. A place that `own` makes free is its only if it comes at once: others wait for that too. */
+enum semaphore_answer semaphore_would(struct semaphores *, const struct semaphore_ask *, const struct ticket *own,
+                                      uint64_t when, uint64_t now);
 /* For a ticket that waits, when its hook was woken, by whomever: did it get its slot? SEMAPHORE_FULL: it was put out,
  * the ticket is over. SEMAPHORE_WAITS: not yet; who then gives up says semaphore_leave(). *wait is set for both: what
  * the caller would have to expect if it came now, ns, > 0. */

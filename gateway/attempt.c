@@ -341,7 +341,7 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
 static bool attempt_again(struct request *r, uint64_t when)
 {
     uint64_t now = worker_now(r->worker);
-    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline || !chain_may_attempt(r))
+    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline || !chain_may_attempt(r, when > now ? when : now))
         return false;
     body_pause(r);
     attempt_finish(r, r->resp ? BY_US : blame(r, r->att.out.reason), r->att.out.reason);

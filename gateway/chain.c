@@ -230,7 +230,7 @@ enum chain chain_attempt(struct request *r)
     return CHAIN_NEXT;
 }
 
-bool chain_may_attempt(struct request *r)
+bool chain_may_attempt(struct request *r, uint64_t when)
 {
     for (size_t i = 0; i < r->leg.n_uses; i++) {
         struct use *u = &r->leg.uses[i];
@@ -238,6 +238,7 @@ bool chain_may_attempt(struct request *r)
         if (!u->inst->type->may_attempt || u->inst->shadow)
             continue;
         call_init(&call, r, u);
+        call.not_before = when;
         if (!u->inst->type->may_attempt(&call))
             return false;
     }

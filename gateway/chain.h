@@ -20,7 +20,7 @@ struct use *chain_uses_new(struct request *, const struct chain_conf *, const st
 enum chain chain_request(struct request *);                  /* from the cursor on; CHAIN_FAIL: r->reason */
 enum chain chain_leg(struct request *);
 enum chain chain_attempt(struct request *);
-bool chain_may_attempt(struct request *);                    /* would every filter let another attempt begin? */
+bool chain_may_attempt(struct request *, uint64_t when);     /* would every filter of the leg let a further attempt begin? */
 bool chain_endpoint(struct request *, size_t endpoint);      /* false: not this one */
 enum chain chain_head(struct request *, struct call *);      /* call: the last hook's, for what it asks */
 enum chain chain_response(struct request *);

@@ -89,7 +89,8 @@ struct call {
     bool shadow;               /* mode: shadow. What is decided is not done: a filter that would wait need not queue */
     enum why why;
     enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
-    uint64_t not_before;       /* out: for FILTER_RETRY; for FAIL of on_endpoint: when it may be asked again, 0: unknown */
+    uint64_t not_before;       /* out: for FILTER_RETRY; for FAIL of on_endpoint: when it may be asked again, 0: unknown. In
+                                * may_attempt: when the attempt would begin */
     struct str failover;       /* out: for FILTER_FAILOVER; {NULL, 0}: the route's fallback */
     struct reply *reply;       /* out: for FILTER_REPLY; empty, also while another reply goes out */
     void *core;                /* the core's own */
@@ -128,7 +129,7 @@ struct filter {
     enum verdict (*on_request)(struct call *);                       /* its scope is entered: head (and body) is there */
     enum verdict (*on_request_body)(struct call *, struct slice);
     enum verdict (*on_attempt)(struct call *);                       /* before an endpoint is picked */
-    bool (*may_attempt)(struct call *);                              /* would it let another one begin? Takes nothing */
+    bool (*may_attempt)(struct call *);                              /* would it let a further one begin? Takes nothing */
     /* FILTER_FAIL: not this one, pick another; when none is left, call->reason and not_before say why and how long. */
     enum verdict (*on_endpoint)(struct call *, size_t endpoint);
     enum verdict (*on_head)(struct call *, const struct outcome *);  /* the final head is here, or what failed before it */

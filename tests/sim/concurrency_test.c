@@ -241,6 +241,51 @@ TEST(a_slot_is_free_during_the_pause_before_another_attempt)
     PLAY_END(s);
 }
 
+/* An answer in hand is not given up for a refusal: what the filters' own words say of another attempt. */
+TEST(a_retry_that_would_be_refused_is_not_begun)
+{
+    static const struct { const char *name, *options; uint64_t pause; unsigned waiting; bool again; } rows[] = {
+        {"nobody waits", "max: 1, queue: 1", SEC, 0, true},
+        {"nobody may wait, and the slot is its own", "max: 1, queue: 0", SEC, 0, true},
+        {"a place is left", "max: 1, queue: 2", SEC, 1, true},
+        {"no place is left", "max: 1, queue: 1", SEC, 1, false},
+        {"its own slot makes room, and it comes at once", "max: 1, queue: 1", 0, 1, true},
+        {"it would wait too long", "max: 1, queue: 9, max_wait: 2s", SEC, 3, false},
+        {"it would wait as long as it may", "max: 1, queue: 9, max_wait: 2s", SEC, 2, true},
+        {"its own slot serves one, and it comes at once", "max: 1, queue: 9, max_wait: 2s", 0, 3, true},
+        {"the deadline is before the end of the wait", "max: 1, queue: 9, max_wait: 9s", 18500 * MSEC, 2, false},
+        {"each key for itself", "max: 1, queue: 1, key: client_ip", SEC, 1, false},
+        {"two slots for a caller, one is free", "max: 2, queue: 0, key: client_ip", SEC, 0, true},
+        {"in shadow it refuses nobody", "max: 1, queue: 0, mode: shadow", SEC, 0, true},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char yaml[600];
+        struct sim_conn *others[4];
+        test_row("%s", rows[i].name);
+        PLAY_NOTHING();
+        snprintf(yaml, sizeof yaml, LIMITED("{concurrency: {%s}}, {actor: {id: u}}"), rows[i].options);
+        struct sim *s = start(yaml, 1);
+        struct sim_conn *c = ask_with(s, 0, "/first", "");
+        sim_advance(s, SEC);
+        answer(busy_one(s));                     /* so long a slot is held */
+        sim_clear(c);
+        PLAY(ACT("u", "head", FILTER_RETRY, .not_before = rows[i].pause));
+        sim_say(c, "GET /again HTTP/1.1\r\nHost: h\r\n\r\n");
+        for (unsigned k = 0; k < rows[i].waiting; k++)
+            others[k] = ask_with(s, 0, "/other", "");
+        sim_say(busy_with(s, "/again"), CLOSED);
+        sim_run(s);
+        EXPECT_EQ(is_answered(c), !rows[i].again);
+        if (!rows[i].again)
+            EXPECT_HAS(c, "HTTP/1.1 503 Busy");
+        EXPECT_EQ(figure(s, "concurrency_queued_total", NULL), rows[i].waiting + (rows[i].again && rows[i].pause == 0));
+        for (unsigned k = 0; k < rows[i].waiting; k++)
+            sim_reset(others[k]);
+        PLAY_NOTHING();
+        SIM_END(s);
+    }
+}
+
 TEST(another_leg_holds_no_slot_of_the_first)
 {
     PLAY(ACT("u", "head", FILTER_FAILOVER, .failover = "spare"));

@@ -1111,6 +1111,48 @@ static void *hammer_works(void *context)
     return NULL;
 }
 
+TEST(what_it_would_be_told)
+{
+    static const struct { uint32_t max, queue; unsigned class, waiting; bool own, later; enum semaphore_answer answer; } rows[] = {
+        {2, 2, 0, 0, false, false, SEMAPHORE_WAITS},
+        {2, 2, 0, 0, true, false, SEMAPHORE_ENTERED},
+        {2, 2, 0, 0, true, true, SEMAPHORE_ENTERED},
+        {2, 0, 0, 0, false, false, SEMAPHORE_FULL},
+        {2, 0, 0, 0, true, true, SEMAPHORE_ENTERED},
+        {2, 2, 0, 1, true, true, SEMAPHORE_WAITS},
+        {2, 2, 0, 2, true, true, SEMAPHORE_FULL},
+        {2, 2, 0, 2, true, false, SEMAPHORE_WAITS},
+        {2, 2, 0, 2, false, false, SEMAPHORE_FULL},
+        {2, 9, 0, 4, true, true, SEMAPHORE_WAITS},               /* one second of service: 4 / 2 s */
+        {2, 9, 0, 5, true, true, SEMAPHORE_HOPELESS},
+        {2, 9, 0, 5, true, false, SEMAPHORE_WAITS},
+        {2, 9, 0, 6, true, false, SEMAPHORE_HOPELESS},
+    };
+    for (size_t i = 0; i < array_len(rows) * 2; i++) {
+        size_t k = i / 2;
+        struct office o;
+        struct ticket none = {.state = TICKET_NONE};
+        const struct semaphore_ask ask = {.flow = 7, .deadline = TIME_NEVER};
+        const struct semaphore_rule usual = rule(rows[k].max, rows[k].queue);
+        struct semaphore_rule patient = rule(rows[k].max, 9);
+        patient.max_wait = 3600 * SEC;
+        test_row("%zu", i);
+        office_open(&o, i % 2, usual);
+        EXPECT_EQ(enter(&o, 0, 0, 7, 0), SEMAPHORE_ENTERED);
+        EXPECT_EQ(enter(&o, 1, 0, 7, 0), SEMAPHORE_ENTERED);
+        leave(&o, 0, SEC);
+        EXPECT_EQ(enter(&o, 0, 0, 7, SEC), SEMAPHORE_ENTERED);
+        semaphores_set_rule(o.all, &patient, SEC);
+        for (unsigned n = 0; n < rows[k].waiting; n++)
+            EXPECT_EQ(enter(&o, 2 + n, 0, 7, SEC), SEMAPHORE_WAITS);
+        semaphores_set_rule(o.all, &usual, SEC);
+        EXPECT_EQ(semaphore_would(o.all, &ask, rows[k].own ? &o.people[0].ticket : &none, SEC + rows[k].later, SEC),
+                  rows[k].answer);
+        expect_out(&o, 2, rows[k].waiting);
+        office_close(&o);
+    }
+}
+
 TEST(threads_without_a_pause)
 {
     enum { HAMMERS = 3, BLOWS = SLOW ? 50000 : 300000 };
