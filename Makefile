@@ -127,8 +127,10 @@ fuzz:  ## run each fuzz target for FUZZ_SECONDS
 	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
 	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
 
-docs: $(BUILD)/weir  ## write docs/configuration.md anew from the tables in the code
-	@{ echo '<!-- made by `make docs` (build/weir doc) -->'; echo; $(BUILD)/weir doc; } > docs/configuration.md
+docs: $(BUILD)/weir  ## write docs/reference.md, the manual pages and the JSON Schema anew from the tables in the code
+	@$(BUILD)/weir doc > docs/reference.md
+	@$(BUILD)/weir doc --man > docs/weir.yaml.5
+	@$(BUILD)/weir schema > docs/weir.schema.json
 
 deps:  ## install what building and testing need (apt-get)
 	@tests/tools/deps.sh build test

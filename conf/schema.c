@@ -60,10 +60,11 @@ static int log_format_read(void *at, const struct yaml_node *n, struct load *l)
 
 static const struct field log_fields[] = {
     {.key = "to", .type = FIELD_CUSTOM, .parse = log_to_read, .fallback = "stdout",
-     .form = "`stdout`, `stderr`, `none` or a path", .json = "{\"type\":\"string\"}",
+     .form = "`stdout`, `stderr`, `none` or a path",
+     .json = "{\"anyOf\":[{\"enum\":[\"stdout\",\"stderr\",\"none\"]}," SCHEMA_REF("path") "]}",
      .help = "Where the access log goes. A file is opened for appending."},
     {.key = "format", .type = FIELD_CUSTOM, .parse = log_format_read, .fallback = "json", .form = "`json`",
-     .json = "{\"enum\":[\"json\"]}", .help = "One JSON object a line."},
+     .json = "{\"anyOf\":[{\"enum\":[\"json\"]}," SCHEMA_REF("variable") "]}", .help = "One JSON object a line."},
     {.type = FIELD_END},
 };
 
@@ -77,24 +78,22 @@ static const struct field drain_fields[] = {
     {.type = FIELD_END},
 };
 
-#define FILTER_REF "{\"$ref\":\"#/$defs/filter\"}"
-
 const struct field schema_fields[] = {
     {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
-     .json = "{\"const\":1}", .help = "The version of this format."},
+     .json = "{\"enum\":[1,\"1\"]}", .help = "The version of this format."},
     {.key = "define", .type = FIELD_CUSTOM, .parse = schema_define_read, .form = "a mapping of names to filters",
-     .json = "{\"type\":\"object\",\"additionalProperties\":" FILTER_REF "}",
+     .json = SCHEMA_REF("define"),
      .help = "Filters with a name. Whoever lists the name shares the filter's state."},
     {.key = "listen", .type = FIELD_CUSTOM, .parse = schema_listens_read, .required = true,
      .sub = schema_listen_fields, .form = "an address, a mapping, or a list of these",
-     .json = "{\"anyOf\":[{\"type\":\"string\"},@,{\"type\":\"array\",\"minItems\":1,\"items\":"
-             "{\"anyOf\":[{\"type\":\"string\"},@]}}]}",
+     .json = "{\"anyOf\":[" SCHEMA_REF("address") ",@,{\"type\":\"array\",\"minItems\":1,\"items\":"
+             "{\"anyOf\":[" SCHEMA_REF("address") ",@]}}]}",
      .help = "Where clients are accepted."},
     {.key = "admin", .type = FIELD_CUSTOM, .parse = schema_admin_read, .form = "an address",
-     .json = "{\"type\":\"string\"}",
+     .json = SCHEMA_REF("address"),
      .help = "Where health, metrics and control are served. Whoever reaches it controls the gateway: keep it local."},
     {.key = "probes", .type = FIELD_CUSTOM, .parse = schema_probes_read, .form = "an address",
-     .json = "{\"type\":\"string\"}",
+     .json = SCHEMA_REF("address"),
      .help = "Where /healthz and /readyz alone are served, for a kubelet or a load balancer."},
     {.key = "log", .type = FIELD_MAP, .sub = log_fields, .help = "The access log."},
     {.key = "workers", .type = FIELD_CUSTOM, .parse = workers_read, .offset = offsetof(struct snapshot, workers),
@@ -109,10 +108,12 @@ const struct field schema_fields[] = {
      .help = "Networks of proxies in front, whose X-Forwarded-For is believed."},
     {.key = "drain", .type = FIELD_MAP, .sub = drain_fields, .help = "How the gateway stops."},
     {.key = "upstreams", .type = FIELD_CUSTOM, .parse = schema_upstreams_read, .sub = schema_upstream_fields,
-     .form = "a mapping of names to mappings", .json = "{\"type\":\"object\",\"additionalProperties\":@}",
+     .form = "a mapping of names to mappings",
+     .json = "{\"type\":\"object\",\"propertyNames\":" SCHEMA_REF("name") ",\"additionalProperties\":@}",
      .help = "Where requests go: groups of endpoints that serve the same."},
     {.key = "routes", .type = FIELD_CUSTOM, .parse = schema_routes_read, .required = true, .sub = schema_route_fields,
-     .form = "a list of mappings", .json = "{\"type\":\"array\",\"minItems\":1,\"items\":@}",
+     .form = "a list of mappings", .json = "{\"type\":\"array\",\"minItems\":1,\"items\":"
+     "{\"allOf\":[@," SCHEMA_ONE_OF("upstream", "respond") "]}}",
      .help = "Which request goes where. The most specific match wins, whatever the order: by host, path, method, "
              "number of headers; then the order of the file."},
     {.type = FIELD_END},

@@ -46,7 +46,13 @@ int schema_read(struct schema *, const struct yaml_node *root) must_check;
 int schema_later_read(void *at, const struct yaml_node *, struct load *) must_check;
 /* The long form of a short one: {key: value}, at the value's place. */
 const struct yaml_node *schema_map_of(struct load *, const char *key, const struct yaml_node *value);
-#define SCHEMA_FILTERS_JSON "{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/filter\"}}"
+/* For a row's `json`: what stands under that name in doc_schema.c. */
+#define SCHEMA_REF(name) "{\"$ref\":\"#/$defs/" name "\"}"
+#define SCHEMA_ONE_OR_MORE(name) \
+    "{\"anyOf\":[" SCHEMA_REF(name) ",{\"type\":\"array\",\"minItems\":1,\"items\":" SCHEMA_REF(name) "}]}"
+#define SCHEMA_FILTERS_OF(place) "{\"type\":\"array\",\"items\":" SCHEMA_REF(place "_filter") "}"
+/* Exactly one of two keys; to be put behind "@" in an "allOf". */
+#define SCHEMA_ONE_OF(a, b) "{\"oneOf\":[{\"required\":[\"" a "\"]},{\"required\":[\"" b "\"]}]}"
 
 /* schema_listen.c: `listen`, `admin`, `probes` (at: the snapshot). */
 int schema_listens_read(void *at, const struct yaml_node *, struct load *) must_check;

@@ -26,6 +26,7 @@ static int half_close_read(void *at, const struct yaml_node *n, struct load *l)
 
 const struct field schema_listen_fields[] = {
     {.key = "at", .type = FIELD_TEXT, .offset = offsetof(struct listen_conf, at), .required = true,
+     .json = SCHEMA_REF("address"),
      .help = "The address: `127.0.0.1:8080`, `[::1]:8080`, `:8080` (every IPv4 address) or `unix:/run/weir.sock`."},
     {.key = "header_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, header_timeout),
      .fallback = "10s", .min = NSEC_PER_MSEC, .max = HOUR, .help = "How long a request's head may take to arrive."},
@@ -37,10 +38,10 @@ const struct field schema_listen_fields[] = {
      .help = "How long a connection is kept open between requests."},
     {.key = "half_close", .type = FIELD_CUSTOM, .parse = half_close_read,
      .offset = offsetof(struct listen_conf, half_close_keep), .fallback = "cancel", .form = "`cancel` or `keep`",
-     .json = "{\"enum\":[\"cancel\",\"keep\"]}",
+     .json = "{\"anyOf\":[{\"enum\":[\"cancel\",\"keep\"]}," SCHEMA_REF("variable") "]}",
      .help = "What a client's end of sending means after a whole request: it went away (`cancel`), or it still reads."},
     {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
-     .json = SCHEMA_FILTERS_JSON, .help = "Filters of every request that comes in here; they run first."},
+     .json = SCHEMA_FILTERS_OF("listener"), .help = "Filters of every request that comes in here; they run first."},
     {.type = FIELD_END},
 };
 

@@ -19,9 +19,11 @@ const struct field schema_match_fields[] = {
     {.key = "host", .type = FIELD_TEXT, .offset = offsetof(struct route_match, host),
      .help = "A host's name, or `.example.com` for every subdomain; without it, any."},
     {.key = "path", .type = FIELD_TEXT, .offset = offsetof(struct route_match, path), .required = true,
+     .json = SCHEMA_REF("url_path"),
      .help = "A path: with a trailing `/` everything below it too, else exactly it; `/` is everything; a segment "
              "`:id` is any one segment."},
     {.key = "method", .type = FIELD_TEXTS, .offset = offsetof(struct route_match, methods),
+     .json = SCHEMA_ONE_OR_MORE("method"),
      .help = "One method or a list of them; without it, any."},
     {.key = "header", .type = FIELD_PAIRS, .offset = offsetof(struct route_match, headers),
      .help = "Header fields that must be there with exactly that value; `\"*\"` is any value."},

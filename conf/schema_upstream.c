@@ -164,15 +164,14 @@ static int check_path_read(void *at, const struct yaml_node *n, struct load *l)
 
 static const struct field check_fields[] = {
     {CHECK(path, CUSTOM), .parse = check_path_read, .required = true, .form = "a path, with a query or without",
-     .json = "{\"type\":\"string\"}", .help = "What is asked for, with GET."},
+     .json = SCHEMA_REF("path"), .help = "What is asked for, with GET."},
     {CHECK(every, DURATION), .fallback = "5s", .min = 10 * NSEC_PER_MSEC, .max = HOUR, .help = "How often."},
     {CHECK(timeout, DURATION), .fallback = "2s", .min = NSEC_PER_MSEC, .max = HOUR,
      .help = "How long the head of an answer may take, connecting included; at most `every`, and no longer by default."},
     {CHECK(rise, COUNT), .fallback = "2", .min = 1, .max = 1000, .help = "Good answers in a row that bring it back."},
     {CHECK(fall, COUNT), .fallback = "3", .min = 1, .max = 1000, .help = "Failed checks in a row that take it out."},
     {CHECK(status, CUSTOM), .parse = statuses_read, .fallback = "200..399", .form = "a status, a range, or a list of them",
-     .json = "{\"anyOf\":[{\"type\":[\"string\",\"integer\"]},{\"type\":\"array\",\"minItems\":1,\"items\":"
-             "{\"type\":[\"string\",\"integer\"]}}]}",
+     .json = SCHEMA_ONE_OR_MORE("status"),
      .help = "Which answers are good ones."},
     {.type = FIELD_END},
 };
@@ -180,7 +179,7 @@ static const struct field check_fields[] = {
 const struct field schema_upstream_fields[] = {
     {.key = "endpoints", .type = FIELD_CUSTOM, .parse = schema_endpoints_read, .required = true,
      .form = "a URL or a list of them",
-     .json = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]}",
+     .json = SCHEMA_ONE_OR_MORE("endpoint"),
      .help = "Where the upstream is: `http://host:port` (port 80 by default), `http://[::1]:8000` or "
              "`unix:/run/api.sock`. Without a path."},
     {.key = "host", .type = FIELD_CUSTOM, .parse = host_read, .fallback = "client",
@@ -189,7 +188,8 @@ const struct field schema_upstream_fields[] = {
     {.key = "balance", .type = FIELD_CUSTOM, .parse = balance_read, .fallback = "least_requests",
      .form = "`round_robin`, `least_requests` or `{hash: KEY}`",
      .json = "{\"anyOf\":[{\"enum\":[\"round_robin\",\"least_requests\"]},{\"type\":\"object\",\"required\":[\"hash\"],"
-             "\"additionalProperties\":false,\"properties\":{\"hash\":{\"type\":\"string\"}}},"
+             "\"additionalProperties\":false,\"properties\":{\"hash\":{\"title\":\"upstreams.balance.hash\","
+             "\"description\":\"What decides the endpoint.\",\"allOf\":[" SCHEMA_REF("hash_key") "]}}},"
              "{\"$ref\":\"#/$defs/variable\"}]}",
      .help = "How an endpoint is chosen. KEY is `client_ip`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`: "
              "the same key goes to the same endpoint as long as that is up."},
@@ -204,7 +204,7 @@ const struct field schema_upstream_fields[] = {
      .max = HOUR, .help = "How long an endpoint that came back takes to get its whole share, from a tenth of it on; not with "
      "`hash`, nor when weir starts."},
     {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
-     .json = SCHEMA_FILTERS_JSON, .help = "Filters of every request that goes here; they run last."},
+     .json = SCHEMA_FILTERS_OF("upstream"), .help = "Filters of every request that goes here; they run last."},
     {.type = FIELD_END},
 };
 

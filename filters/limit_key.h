@@ -58,7 +58,8 @@ int limit_key_check(struct limit_key *, struct load *) must_check;
 /* What may be written, for the row's `form` and `json`. */
 #define LIMIT_KEY_FORM "`client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `param:NAME`, `host`, `route`, `consumer` or " \
                        "`all`; `a + b` for both; a list for the first present"
-#define LIMIT_KEY_JSON "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]}"
+#define LIMIT_KEY_JSON "{\"anyOf\":[{\"$ref\":\"#/$defs/limit_key\"}," \
+                       "{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":\"#/$defs/limit_key\"}}]}"
 
 /* A request's key as a number: the same for the same caller, and without the secret not to be aimed at another's. False: it
  * is ambiguous, see above. The owning worker. */

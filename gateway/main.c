@@ -11,6 +11,7 @@
 #include "conf/snapshot.h"
 #include "control.h"
 #include "filter.h"
+#include "lib/page.h"
 #include "mock.h"
 
 #ifndef WEIR_VERSION
@@ -24,7 +25,8 @@ static const char usage[] =
     "       weir breaker -c FILE|-a ADDRESS INSTANCE open|closed|auto\n"
     "                              forces a breaker of a running gateway, by its admin listener\n"
     "       weir mock [options]    a small upstream to try things against (weir mock --help)\n"
-    "       weir doc [--schema]    the reference of the configuration, or its JSON Schema\n"
+    "       weir doc [KEY|--man]   the reference of the configuration, of one key, or as a manual page\n"
+    "       weir schema            the configuration as a JSON Schema, for editors\n"
     "       weir version\n"
     "exit status: 0 fine, 1 configuration or start failed, 2 usage, 3 requests were cut at the end\n";
 
@@ -124,15 +126,35 @@ static int verb_breaker(int argc, char **argv)
     return status == 200 ? EXIT_FINE : EXIT_CONFIG;
 }
 
+static int printed(struct page *page, bool good)
+{
+    fwrite(page->at, 1, page->len, good ? stdout : stderr);
+    page_free(page);
+    return good ? EXIT_FINE : EXIT_USAGE;
+}
+
 static int verb_doc(int argc, char **argv)
 {
+    struct page page = {0};
     if (argc == 1)
-        doc_manual(stdout, filters_all);
-    else if (argc == 2 && strcmp(argv[1], "--schema") == 0)
-        doc_schema(stdout, filters_all);
+        doc_manual(&page, filters_all);
+    else if (argc == 2 && strcmp(argv[1], "--man") == 0)
+        doc_man(&page, filters_all);
+    else if (argc == 2 && argv[1][0] != '-')
+        return printed(&page, doc_word(&page, filters_all, str_c(argv[1])));
     else
-        return usage_error("doc takes --schema or nothing");
-    return EXIT_FINE;
+        return usage_error("doc takes a KEY, --man or nothing");
+    return printed(&page, true);
+}
+
+static int verb_schema(int argc, char **argv)
+{
+    struct page page = {0};
+    if (argc != 1)
+        return usage_error("schema takes nothing");
+    (void)argv;
+    doc_schema(&page, filters_all);
+    return printed(&page, true);
 }
 
 /* A standard stream that is closed would become a socket or an event queue's, and logs would be written into that. */
@@ -159,6 +181,8 @@ int main(int argc, char **argv)
         return verb_breaker(argc - 1, argv + 1);
     if (strcmp(verb, "doc") == 0)
         return verb_doc(argc - 1, argv + 1);
+    if (strcmp(verb, "schema") == 0)
+        return verb_schema(argc - 1, argv + 1);
     if (strcmp(verb, "version") == 0 || strcmp(verb, "--version") == 0) {
         printf("weir %s\n", WEIR_VERSION);
         return EXIT_FINE;

@@ -30,6 +30,41 @@ def whole(text):
     return text + more                   # behind it, so that an error's line is the snippet's
 
 
+MADE = {"reference.md": ["doc"], "weir.yaml.5": ["doc", "--man"], "weir.schema.json": ["schema"]}
+
+
+def said(*args):
+    return subprocess.run([WEIR] + list(args), stdout=subprocess.PIPE, check=True, text=True, timeout=30).stdout
+
+
+class Made(Case):
+    def test_what_is_made_is_fresh(self):
+        for name, verb in MADE.items():
+            with self.subTest(name), open(os.path.join(ROOT, "docs", name), encoding="utf-8") as f:
+                self.assertEqual(f.read(), said(*verb), "`make docs` writes it anew")
+
+    def test_manual_pages_are_good_roff(self):
+        for name in [n for n in MADE if n[-1].isdigit()]:
+            p = subprocess.run(["groff", "-ww", "-man", "-Tutf8", "-rLL=78n", os.path.join(ROOT, "docs", name)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+            with self.subTest(name):
+                self.assertEqual(p.stderr, "")
+                self.assertGreater(len(p.stdout.splitlines()), 50)
+
+    def test_an_unknown_word_is_an_error(self):
+        p = subprocess.run([WEIR, "doc", "token_bucket.rte"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+        self.assertEqual((p.returncode, p.stdout), (2, ""))
+        self.assertIn('did you mean "token_bucket.rate"?', p.stderr)
+
+    def test_links_lead_somewhere(self):
+        for path in DOCS:
+            with open(path, encoding="utf-8") as f:
+                links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", f.read())
+            for link in links:
+                with self.subTest("%s: %s" % (os.path.relpath(path, ROOT), link)):
+                    self.assertTrue(os.path.exists(os.path.join(os.path.dirname(path), link)))
+
+
 class Manual(Case):
     def test_every_snippet_loads(self):
         found = 0

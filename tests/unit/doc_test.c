@@ -4,16 +4,15 @@
 
 #include "conf/doc.h"
 #include "conf/schema.h"
+#include "lib/page.h"
+#include "reason.h"
 
-static char *made_by(void (*print)(FILE *, const struct filter *const *))
+static char *made_by(void (*print)(struct page *, const struct filter *const *))
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-    if (EXPECT(f != NULL)) {
-        print(f, filters_all);
-        EXPECT_EQ(fclose(f), 0);
-    }
+    struct page p = {0};
+    print(&p, filters_all);
+    char *text = strdup(p.at);
+    page_free(&p);
     return text;
 }
 
@@ -52,7 +51,7 @@ TEST(the_schema_has_every_key_and_is_balanced)
     char *text = made_by(doc_schema);
     int depth = 0;
     bool quoted = false;
-    all_keys_stand_in(text, "\"%s\":{\"description\":");
+    all_keys_stand_in(text, "\"%s\":{\"title\":");
     for (const char *c = text; *c; c++) {
         if (*c == '\\')
             c++;
@@ -68,5 +67,38 @@ TEST(the_schema_has_every_key_and_is_balanced)
     EXPECT_EQ(depth, 0);
     EXPECT(!quoted);
     EXPECT(strstr(text, "@") == NULL);
+    EXPECT(strstr(text, "\"default\":5,") != NULL);          /* a number is no text */
+    free(text);
+}
+
+TEST(whatever_the_schema_refers_to_is_there)
+{
+    static const char ref[] = "{\"$ref\":\"#/$defs/";
+    char *text = made_by(doc_schema), name[80], *c = text;
+    unsigned n = 0;
+
+    while ((c = strstr(c, ref)) != NULL) {
+        c += sizeof(ref) - 1;
+        snprintf(name, sizeof(name), "\n\"%.*s\":", (int)strcspn(c, "\""), c);
+        test_row("%s", name + 1);
+        EXPECT(strstr(text, name) != NULL);
+        n++;
+    }
+    EXPECT(n > 100);
+    free(text);
+}
+
+TEST(the_manual_page_has_every_key)
+{
+    char *text = made_by(doc_man);
+    for (const struct field *f = schema_fields; f->type != FIELD_END; f++) {
+        char key[80];
+        snprintf(key, sizeof(key), ".TP\n\\fB%s\\fR (", f->key);
+        test_row("%s", f->key);
+        EXPECT(strstr(text, key) != NULL);
+    }
+    EXPECT(strstr(text, ".SS \"upstreams.timeouts\"\n.TP\n\\fBconnect\\fR (duration: 250ms, 2s, 1ms to 1h; default 2s)\n"
+                        "\\&How long connecting") != NULL);
+    EXPECT(strstr(text, "\\fBqueue_full\\fR (503)\n") != NULL);
     free(text);
 }
