@@ -46,6 +46,12 @@ class Schema(Case):
             with self.subTest(os.path.relpath(path, ROOT)):
                 self.assertIsNone(self.complaint(read(path)))
 
+    def test_what_kubernetes_mounts_is_taken(self):
+        for part in yaml.safe_load_all(read(os.path.join(ROOT, "conf", "examples", "kubernetes", "deploy.yaml"))):
+            for name, text in part.get("data", {}).items():
+                with self.subTest(name):
+                    self.assertIsNone(self.complaint(text))
+
     def test_every_snippet_is_taken(self):
         for path in DOCS:
             for line, text in snippets(path):
