@@ -309,7 +309,8 @@ bool semaphore_try(struct semaphores *all, const struct semaphore_ask *ask, uint
     return taken;
 }
 
-/* May it queue, at `now`, when `gone` of those who wait have got their slot? *out: who has to make room for it; NULL: nobody has to. */
+/* May it queue, at `now`, when `gone` of those who wait have got their slot? *out: who has to make room for it; NULL:
+ * nobody has to. */
 static enum semaphore_answer judge(const struct visit *v, const struct semaphore_ask *ask, uint64_t now, uint32_t gone,
                                    struct waiter **out)
 {
