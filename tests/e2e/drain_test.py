@@ -276,7 +276,7 @@ routes: [{match: /, upstream: a}]
         self.assertIn(str(m.port), r.stderr)
 
     def test_usage(self):
-        for args in ([], ["nonsense"], ["run"], ["check"], ["run", "--nope"]):
+        for args in ([], ["nonsense"], ["run", "-c"], ["check", "a", "b"], ["run", "--nope"]):
             r = self.run_weir(*args)
             self.assertEqual(r.returncode, 2, args)
             self.assertTrue(r.stderr)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "lib/clock.h"
 #include "test.h"
 
 struct server {
@@ -31,7 +32,7 @@ static void *serve(void *context)
     return NULL;
 }
 
-static int post_to(struct server *s, const char *path, struct page *body, struct err *err)
+static int ask_server(struct server *s, const struct admin_ask *ask, struct page *body, struct err *err)
 {
     struct address at = {.len = sizeof(struct sockaddr_in)};
     socklen_t len = sizeof at.in;
@@ -42,7 +43,7 @@ static int post_to(struct server *s, const char *path, struct page *body, struct
     EXPECT_EQ(listen(s->fd, 1), 0);
     EXPECT_EQ(getsockname(s->fd, &at.sa, &len), 0);
     pthread_create(&thread, NULL, serve, s);
-    int status = admin_post(&at, path, body, err);
+    int status = admin_ask(&at, ask, body, err);
     pthread_join(thread, NULL);
     close(s->fd);
     return status;
@@ -51,8 +52,10 @@ static int post_to(struct server *s, const char *path, struct page *body, struct
 TEST(an_order_and_its_answer)
 {
     static const struct { const char *answer; int status; const char *body, *error; } rows[] = {
-        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfine", 200, "fine", ""},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine", 200, "fine", ""},
+        {"HTTP/1.1 200 OK\r\nX: y\r\ncontent-length:  4 \r\n\r\nfine", 200, "fine", ""},
         {"HTTP/1.1 404 Not Found\r\n\r\n", 404, "", ""},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfine", -1, NULL, "cut off"},
         {"", -1, NULL, "no admin listener of weir"},
         {"SSH-2.0-x\r\n\r\n", -1, NULL, "no admin listener of weir"},
         {"HTTP/1.1 2x0 OK\r\n\r\n", -1, NULL, "no admin listener of weir"},
@@ -63,8 +66,11 @@ TEST(an_order_and_its_answer)
         struct page body = {0};
         struct err err = {0};
         test_row("%zu", i);
-        EXPECT_EQ(post_to(&s, "/command?word=open", &body, &err), rows[i].status);
+        const struct admin_ask ask = {.method = "POST", .path = "/command?word=open", .body = STR("x y"), .accept = "text/plain",
+                                      .patience = 5 * NSEC_PER_SEC};
+        EXPECT_EQ(ask_server(&s, &ask, &body, &err), rows[i].status);
         EXPECT(!strncmp(s.got, "POST /command?word=open HTTP/1.1\r\nHost: ", 40));
+        EXPECT(strstr(s.got, "\r\nContent-Length: 3\r\n") && strstr(s.got, "\r\nAccept: text/plain\r\n"));
         if (rows[i].body)
             EXPECT_CSTR(body.at, rows[i].body);
         EXPECT(strstr(err.text, rows[i].error));
@@ -72,19 +78,81 @@ TEST(an_order_and_its_answer)
     }
 }
 
-TEST(nobody_listens)
+TEST(reading_sends_no_length)
 {
-    struct address at = {.len = sizeof(struct sockaddr_in)};
-    socklen_t len = sizeof at.in;
+    struct server s = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+    const struct admin_ask ask = {.method = "GET", .path = "/readyz", .patience = 5 * NSEC_PER_SEC};
     struct page body = {0};
     struct err err = {0};
-    at.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    EXPECT_EQ(bind(fd, &at.sa, at.len), 0);
-    EXPECT_EQ(getsockname(fd, &at.sa, &len), 0);
-    EXPECT_EQ(admin_post(&at, "/x", &body, &err), -1);
-    EXPECT(strstr(err.text, "cannot connect to the admin listener: Connection refused"));
+    EXPECT_EQ(ask_server(&s, &ask, &body, &err), 200);
+    EXPECT_CSTR(s.got, "GET /readyz HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
+    EXPECT_CSTR(body.at, "");
+    page_free(&body);
+}
+
+/* A socket that listens, at an address of every interface or of this machine. */
+static int listening(struct address *at, int family, bool any)
+{
+    socklen_t len = sizeof at->un;
+    int fd = socket(family, SOCK_STREAM, 0);
+    *at = (struct address){.len = family == AF_INET ? sizeof at->in : sizeof at->in6};
+    at->sa.sa_family = (sa_family_t)family;
+    if (family == AF_INET && !any)
+        at->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(fd, &at->sa, at->len) != 0 || listen(fd, 1) != 0 || getsockname(fd, &at->sa, &len) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+TEST(an_address_of_every_interface_is_this_machine)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; i < 2; i++) {
+        struct server s = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+        const struct admin_ask ask = {.method = "GET", .path = "/readyz", .patience = 5 * NSEC_PER_SEC};
+        struct address at;
+        struct page body = {0};
+        struct err err = {0};
+        pthread_t thread;
+        test_row("%zu", i);
+        s.fd = listening(&at, families[i], true);
+        if (s.fd < 0 && families[i] == AF_INET6)         /* a machine without it */
+            continue;
+        pthread_create(&thread, NULL, serve, &s);
+        EXPECT_EQ(admin_ask(&at, &ask, &body, &err), 200);
+        pthread_join(thread, NULL);
+        close(s.fd);
+        page_free(&body);
+    }
+}
+
+TEST(who_does_not_answer_is_waited_for_so_long_and_no_longer)
+{
+    const struct admin_ask ask = {.method = "GET", .path = "/readyz", .patience = 300 * NSEC_PER_MSEC};
+    struct address at;
+    struct page body = {0};
+    struct err err = {0};
+    int fd = listening(&at, AF_INET, false);
+    uint64_t from = clock_mono(&clock_real);
+    EXPECT_EQ(admin_ask(&at, &ask, &body, &err), -1);
+    uint64_t took = clock_mono(&clock_real) - from;
+    EXPECT(strstr(err.text, "did not answer: it takes too long"));
+    EXPECT(took >= 250 * NSEC_PER_MSEC && took < 3 * NSEC_PER_SEC);
     close(fd);
+}
+
+TEST(nobody_listens)
+{
+    const struct admin_ask ask = {.method = "POST", .path = "/x", .patience = NSEC_PER_SEC};
+    struct address at;
+    struct page body = {0};
+    struct err err = {0};
+    int fd = listening(&at, AF_INET, false);
+    close(fd);
+    EXPECT_EQ(admin_ask(&at, &ask, &body, &err), -1);
+    EXPECT(strstr(err.text, "cannot connect to the admin listener: Connection refused"));
 }
 
 TEST(values_in_a_query)

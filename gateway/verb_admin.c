@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Verbs that ask a running gateway, by its admin listener: reload, breaker, healthcheck.
+ *
+ * Where that is they are told, or read in the gateway's file, and there only the two keys that say it: the file may be just
+ * what is to be reloaded, good or bad, and a container is no less healthy because somebody edits its configuration.
+ */
+#include "verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "admin_client.h"
+#include "conf/diag.h"
+#include "conf/yaml.h"
+#include "control.h"
+#include "filter.h"
+#include "lib/clock.h"
+
+enum { WORDS_MAX = 2 };
+
+/* What stands behind a verb: options in any place, and words. */
+struct command {
+    const char *verb;
+    const char *file, *address;      /* -c, -a; at most one of them */
+    bool json, offline;
+    const char *words[WORDS_MAX];
+    int n;
+};
+
+static int option_read(struct command *c, int argc, char **argv, int i)
+{
+    const char *word = argv[i];
+    if (strcmp(word, "-c") == 0 || strcmp(word, "-a") == 0) {
+        if (i + 1 >= argc)
+            return verbs_misused(c->verb, "%s needs %s behind it", word, word[1] == 'c' ? "a file" : "an address");
+        if (c->file || c->address)
+            return verbs_misused(c->verb, "takes one -c or one -a");
+        *(word[1] == 'c' ? &c->file : &c->address) = argv[i + 1];
+        return EXIT_FINE;
+    }
+    if (strcmp(word, "--json") == 0 && strstr(verbs_find(c->verb)->usage, "--json"))
+        c->json = true;
+    else if (strcmp(word, "--offline") == 0 && strstr(verbs_find(c->verb)->usage, "--offline"))
+        c->offline = true;
+    else
+        return verbs_misused(c->verb, "knows no %s", word);
+    return EXIT_FINE;
+}
+
+static int command_read(struct command *c, const char *verb, int most, int argc, char **argv)
+{
+    *c = (struct command){.verb = verb};
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1]) {
+            int status = option_read(c, argc, argv, i);
+            if (status != EXIT_FINE)
+                return status;
+            i += argv[i][1] == 'c' || argv[i][1] == 'a';
+        } else if (c->n == most) {
+            return verbs_misused(verb, "does not know what to do with \"%.60s\"", argv[i]);
+        } else {
+            c->words[c->n++] = argv[i];
+        }
+    }
+    return EXIT_FINE;
+}
+
+/* ---- whom to ask ---- */
+
+/* The first of the keys that the file has. */
+static int address_of_tree(const char *file, const struct yaml_node *root, const char *const *keys, struct address *at,
+                           struct err *err)
+{
+    for (; *keys; keys++) {
+        const struct yaml_node *n = yaml_get(root, *keys);
+        if (n && n->type != YAML_SCALAR)
+            return err_set_at(err, file, n->line, n->col, "%s: must be an address", *keys);
+        if (n)
+            return address_parse(n->text, at, err);
+    }
+    return err_set(err, "%s: has no `admin`: there is nobody to ask", file);
+}
+
+static void say(const struct command *c, const struct err *err)
+{
+    char text[1024];
+    fprintf(stderr, "weir %s: %s\n", c->verb, err_format(err, text, sizeof text));
+}
+
+static int address_of_file(const struct command *c, const char *const *keys, struct address *at)
+{
+    const char *file = c->file ? c->file : verbs_default_file();
+    struct diags diags = {0};
+    struct arena arena;
+    struct source source;
+    struct yaml_node *root = NULL;
+    struct page page = {0};
+    struct err err = {0};
+    arena_init(&arena, NULL);
+    int res = yaml_read_file(&arena, file, &yaml_limits_default, &source, &diags);
+    if (res == 0)
+        res = yaml_parse(&arena, &source, &yaml_limits_default, &root, &diags);
+    diags_print(&diags, &page);
+    if (res != 0)
+        fputs(page.at, stderr);
+    else if ((res = address_of_tree(file, root, keys, at, &err)) != 0)
+        say(c, &err);
+    page_free(&page);
+    diags_fini(&diags);
+    arena_fini(&arena);
+    return res;
+}
+
+static int whom(const struct command *c, const char *const *keys, struct address *at)
+{
+    struct err err = {0};
+    if (!c->address)
+        return address_of_file(c, keys, at);
+    int res = address_parse(str_c(c->address), at, &err);
+    if (res != 0)
+        say(c, &err);
+    return res;
+}
+
+static const char *const admin_keys[] = {"admin", NULL};
+
+/* Asks, prints what is answered where it belongs, and says how it went. */
+static int tell(const struct command *c, const struct address *at, struct admin_ask *ask)
+{
+    struct page body = {0};
+    struct err err = {0};
+    ask->accept = c->json ? "application/json" : "text/plain";
+    int status = admin_ask(at, ask, &body, &err);
+    if (status < 0)
+        fprintf(stderr, "weir %s: %s\n", c->verb, err.text);
+    else
+        fputs(body.at, status == 200 || c->json ? stdout : stderr);
+    page_free(&body);
+    return status == 200 ? EXIT_FINE : EXIT_CONFIG;
+}
+
+/* ---- verbs ---- */
+
+int verb_reload(int argc, char **argv)
+{
+    struct admin_ask ask = {.method = "POST", .path = "/reload", .patience = 40 * NSEC_PER_SEC};
+    struct command c;
+    struct address at;
+    int status = command_read(&c, "reload", 0, argc, argv);
+    if (status != EXIT_FINE)
+        return status;
+    return whom(&c, admin_keys, &at) == 0 ? tell(&c, &at, &ask) : EXIT_CONFIG;
+}
+
+int verb_breaker(int argc, char **argv)
+{
+    struct admin_ask ask = {.method = "POST", .patience = 10 * NSEC_PER_SEC};
+    struct page path = {0};
+    struct command c;
+    struct address at;
+    int status = command_read(&c, "breaker", 2, argc, argv);
+    if (status != EXIT_FINE)
+        return status;
+    if (c.n != 2)
+        return verbs_misused("breaker", "takes an instance's name, and open, closed or auto");
+    if (whom(&c, admin_keys, &at) != 0)
+        return EXIT_CONFIG;
+    page_printf(&path, "/command?instance=");
+    admin_query_value(&path, str_c(c.words[0]));
+    page_printf(&path, "&word=");
+    admin_query_value(&path, str_c(c.words[1]));
+    ask.path = path.at;
+    status = tell(&c, &at, &ask);
+    page_free(&path);
+    return status;
+}
+
+int verb_healthcheck(int argc, char **argv)
+{
+    static const char *const keys[] = {"probes", "admin", NULL};
+    struct admin_ask ask = {.method = "GET", .path = "/readyz", .patience = 2 * NSEC_PER_SEC};
+    struct command c;
+    struct address at;
+    int status = command_read(&c, "healthcheck", 0, argc, argv);
+    if (status != EXIT_FINE)
+        return status;
+    return whom(&c, keys, &at) == 0 ? tell(&c, &at, &ask) : EXIT_CONFIG;
+}
