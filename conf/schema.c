@@ -144,6 +144,7 @@ int schema_read(struct schema *s, const struct yaml_node *root)
     if (root->type == YAML_NULL)
         return load_err(&s->load, root, CODE_empty, "the configuration is empty; it needs version, listen and routes");
     s->load.node = root;
+    s->load.snap->node = root;
     if (fields_read(schema_fields, root, s->load.snap, &s->load) != 0)
         return -1;
     if (schema_listens_check(s, root) != 0)

@@ -90,6 +90,7 @@ static int instance_read(struct load *l, const struct filter *type, const struct
     i->options = arena_zalloc(l->arena, type->options_size ? type->options_size : 1);
     i->inst.type = type;
     i->inst.options = i->options;
+    i->inst.node = options;
     i->node = options && options->type == YAML_MAP ? options : node;
     i->owner = owner;
     i->defined = name.at != NULL;

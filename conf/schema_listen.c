@@ -53,6 +53,7 @@ static int one_read(struct listen_conf *c, const struct yaml_node *n, struct loa
     if (map->type != YAML_MAP)
         return load_err(l, n, CODE_kind, "a listener is an address such as 127.0.0.1:8080, or a mapping with the key \"at\"");
     l->node = map;
+    c->node = map;
     if (fields_read(schema_listen_fields, map, c, l) != 0)
         return -1;
     if (address_parse(c->at, &c->address, &why) != 0)

@@ -227,6 +227,7 @@ static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct 
     if (!http_is_token(e->key->text))
         return load_err(l, e->key, CODE_name, "an upstream's name may hold letters, digits, \"_\", \"-\" and \".\"");
     u->name = e->key->text;
+    u->node = e->value;
     if (e->value->type != YAML_MAP)
         return load_err(l, e->value, CODE_kind, "upstream %s: must be a mapping with the key \"endpoints\"",
                         quoted(u->name).text);

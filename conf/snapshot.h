@@ -32,6 +32,7 @@ struct instance {
     void *shared;                    /* of shared_open(); NULL when the type has none */
     unsigned slot;                   /* dense, 0-based: index of a worker's local state */
     bool shadow;                     /* mode: shadow */
+    const struct yaml_node *node;    /* its options as written; NULL: none */
 };
 
 struct chain_conf {
@@ -62,6 +63,7 @@ struct listen_conf {
     uint64_t keepalive_timeout;      /* 75s */
     bool half_close_keep;            /* half_close: keep */
     struct chain_conf filters;
+    const struct yaml_node *node;    /* as written, in its long form */
 };
 
 enum balance { BALANCE_ROUND_ROBIN, BALANCE_LEAST_REQUESTS, BALANCE_HASH };
@@ -114,6 +116,7 @@ struct upstream_conf {
     struct check_conf check;
     uint64_t slow_start;             /* until an endpoint that came back has its whole share: 10s */
     struct chain_conf filters;
+    const struct yaml_node *node;    /* as written */
 };
 
 struct route_match {
@@ -176,7 +179,8 @@ struct snapshot {
     size_t n_upstreams;
     struct route_conf *routes;                 /* file order */
     size_t n_routes;
-    const struct yaml_node *const *route_nodes;      /* where each stands, for errors of route_compile(); NULL: unknown */
+    const struct yaml_node *const *route_nodes;      /* as written; NULL: unknown */
+    const struct yaml_node *node;              /* the whole, as written */
     const struct router *router;               /* route_compile() puts it here, from the arena */
     struct shared_set *shared;
 };

@@ -504,6 +504,51 @@ static bool breaker_command(void *shared, const void *options, struct str word, 
     return false;
 }
 
+/* Would the next failure open one that is closed? By the new rule, with what the window holds. */
+static bool is_due(const struct breaker_rule *rule, const struct breaker_view *v)
+{
+    bool failed = (v->failures + 1) * BREAKER_ALL >= rule->errors * (v->requests + 1);
+    bool slow = rule->slow && v->slow * BREAKER_ALL >= rule->slow * (v->requests + 1);
+    return v->phase == BREAKER_CLOSED && v->hold == BREAKER_AUTO && v->requests + 1 >= rule->min_requests && (failed || slow);
+}
+
+static void state_say(const struct breaker_state *s, const struct breaker_rule *rule, uint64_t now, struct plan_notes *notes)
+{
+    static const char *const phases[] = {"closed", "half open", "open", "ramping up"};
+    struct breaker_view v;
+    breaker_state_view(s, rule, now, &v);
+    plan_say(notes, PLAN_KEEPS, "it stays %s; the window holds %llu attempts, %llu of them failed", phases[v.phase],
+             (unsigned long long)v.requests, (unsigned long long)v.failures);
+    if (is_due(rule, &v))
+        plan_say(notes, PLAN_OVER, "by the new rule the next failure opens it");
+}
+
+static void breaker_plan(void *shared, const void *was, const void *is, uint64_t now, struct plan_notes *notes)
+{
+    const struct breaker_options *from = was, *to = is;
+    const struct breaker *b = shared;
+    const struct breaker_endpoint *e;
+    size_t n = 0, due = 0;
+
+    if (from->scope != to->scope)
+        plan_say(notes, PLAN_KEEPS, "%s", is_by_endpoint(to) ? "each endpoint's begins closed"
+                                                             : "the upstream's begins as it last stood");
+    if (!b || from->scope != to->scope)
+        return;
+    if (!is_by_endpoint(to)) {
+        state_say(&b->all, &to->rule, now, notes);
+        return;
+    }
+    for (size_t at = 0; (e = breaker_endpoints_next(b->endpoints, &at)) != NULL; n++) {
+        struct breaker_view v;
+        breaker_state_view(&e->state, &to->rule, now, &v);
+        due += is_due(&to->rule, &v);
+    }
+    plan_say(notes, PLAN_KEEPS, "%zu endpoints keep their state and what their windows hold", n);
+    if (due > 0)
+        plan_say(notes, PLAN_OVER, "of %zu of them the next failure opens it by the new rule", due);
+}
+
 const struct filter filter_breaker = {
     .name = "breaker",
     .help = "Leaves an upstream alone that fails too often: answers 503 for a while, or what the route falls back to, "
@@ -523,6 +568,7 @@ const struct filter filter_breaker = {
     .on_attempt_end = breaker_on_attempt_end,
     .figures = breaker_figures,
     .figures_read = breaker_figures_read,
+    .plan = breaker_plan,
     .key_print = breaker_key_print,
     .commands = "open, closed, auto",
     .command = breaker_command,

@@ -537,6 +537,45 @@ static bool concurrency_key_print(void *shared, const void *options, const struc
     return some;
 }
 
+/* ---- a reload ---- */
+
+#define ULL(n) (unsigned long long)(n)
+
+static void over_say(struct semaphores *set, const struct concurrency_options *to, struct plan_notes *notes)
+{
+    struct semaphore_stats now;
+    semaphores_stats(set, &now);
+    uint64_t over = semaphores_over(set, to->max);
+    if (over > 0 && is_keyed(to))
+        plan_say(notes, PLAN_OVER, "%llu of %llu keys have more in flight than the %llu that are allowed: nobody is cut, newcomers "
+                 "wait until enough have ended", ULL(over), ULL(now.keys), ULL(to->max));
+    else if (over > 0)
+        plan_say(notes, PLAN_OVER, "%llu in flight, %llu allowed: nobody is cut, %llu too many until they end", ULL(now.in_flight),
+                 ULL(to->max), ULL(now.in_flight - to->max));
+    else if (now.in_flight > 0)
+        plan_say(notes, PLAN_KEEPS, "%llu in flight keep their slots", ULL(now.in_flight));
+    else
+        plan_say(notes, PLAN_KEEPS, "nothing is in flight now");
+    if (now.waiting > 0 && !is_keyed(to) && now.waiting > to->queue)
+        plan_say(notes, PLAN_OVER, "%llu wait, and the queue holds %llu: nobody is put out for that, newcomers are refused until "
+                 "fewer wait", ULL(now.waiting), ULL(to->queue));
+    else if (now.waiting > 0)
+        plan_say(notes, PLAN_KEEPS, "%llu who wait keep their places", ULL(now.waiting));
+}
+
+static void concurrency_plan(void *shared, const void *was, const void *is, uint64_t now, struct plan_notes *notes)
+{
+    const struct concurrency_options *from = was, *to = is;
+    const struct concurrency *c = shared;
+
+    (void)now;
+    if (!limit_key_same(&from->key, &to->key))
+        plan_say(notes, PLAN_KEEPS, "slots are counted by another key: those in flight do not count under the new one, and until "
+                 "they end there may be more than it allows");
+    else if (c && semaphores_of(c, from))
+        over_say(semaphores_of(c, from), to, notes);
+}
+
 const struct filter filter_concurrency = {
     .name = "concurrency",
     .help = "Lets only so many requests be at the upstream at once; the others wait their turn, for a while, or are refused "
@@ -554,5 +593,6 @@ const struct filter filter_concurrency = {
     .may_attempt = concurrency_may_attempt,
     .figures = concurrency_figures,
     .figures_read = concurrency_figures_read,
+    .plan = concurrency_plan,
     .key_print = concurrency_key_print,
 };

@@ -422,3 +422,11 @@ bool limit_key_of_values(const struct limit_key *k, size_t i, const struct str *
     *out = mix_end(&m, secret);
     return true;
 }
+
+bool limit_key_same(const struct limit_key *a, const struct limit_key *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = str_eq(a->v[i].text, b->v[i].text);
+    return same;
+}

@@ -71,4 +71,7 @@ bool limit_key_of(const struct limit_key *, struct request *, const struct hash_
 bool limit_key_of_values(const struct limit_key *, size_t i, const struct str *values, size_t n,
                          const struct hash_key *secret, uint64_t *out) must_check;
 
+/* Do both tell callers apart in the same way? */
+bool limit_key_same(const struct limit_key *, const struct limit_key *);
+
 #endif

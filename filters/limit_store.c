@@ -30,12 +30,6 @@
  * Reading tag, cell and tag again is not one read: a slot that was given to another key and back between them would
  * yield the other's cell. That takes two turns of the lock in a nanosecond, and costs one wrong refusal; no charge.
  *
- * The rule is kept twice: `turn` says which copy is the rule, the other one is written first, then `turn` goes on. A
- * reader looks at `turn` again after reading and starts over if it moved, and so never decides by half a rule; a
- * writer that is stopped in the middle holds up nobody, for it is not the copy being read that it writes. All words
- * are atomics, with acquire and release on each: a reader that saw one word of a newer rule also sees that `turn` had
- * moved.
- *
  * What it does not do: shrink. Memory once touched is kept for the next burst of keys.
  */
 #include "filters/limit_store.h"
@@ -44,6 +38,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "filters/limit_rule.h"
 #include "lib/check.h"
 #include "lib/mem.h"
 
@@ -59,6 +54,7 @@ enum {
     SHARDS_FEW = 8,              /* rounding up to whole shards then costs at most an eighth */
     GIVEN = 7,
     PAGE = 4096,
+    OWING_BUCKETS = 1 << 18,     /* that are looked through at a time: 32 MiB, about ten milliseconds */
 };
 #define MAX_KEYS ((uint64_t)1 << 40)
 
@@ -87,8 +83,6 @@ struct shard {
     _Atomic uint64_t evicted_in_debt;
 };
 
-enum { RULE_V0, RULE_T0, RULE_TOKENS, RULE_PERIOD, RULE_BURST, RULE_WORDS };
-
 struct limit_store {
     uint64_t max_keys;
     uint64_t n_shards;
@@ -97,8 +91,7 @@ struct limit_store {
     struct shard *shards;
     struct bucket *buckets;
     _Atomic bool told_to_wait;             /* has anybody ever been? */
-    _Atomic uint64_t turn;                 /* its last bit: which copy is the rule */
-    _Atomic uint64_t copies[2][RULE_WORDS];
+    struct limit_rule_cell rule;
 };
 
 /* Where a key may be, as its shard is now. */
@@ -115,39 +108,8 @@ static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 /* --- the rule ---------------------------------------------------------------------------------------------------- */
 
-static void copy_load(const _Atomic uint64_t *copy, struct limit_rule *r)
-{
-    r->v0 = atomic_load_explicit(&copy[RULE_V0], memory_order_acquire);
-    r->t0 = atomic_load_explicit(&copy[RULE_T0], memory_order_acquire);
-    r->tokens = atomic_load_explicit(&copy[RULE_TOKENS], memory_order_acquire);
-    r->period = atomic_load_explicit(&copy[RULE_PERIOD], memory_order_acquire);
-    r->burst = atomic_load_explicit(&copy[RULE_BURST], memory_order_acquire);
-}
-
-static void copy_store(_Atomic uint64_t *copy, const struct limit_rule *r)
-{
-    atomic_store_explicit(&copy[RULE_V0], r->v0, memory_order_release);
-    atomic_store_explicit(&copy[RULE_T0], r->t0, memory_order_release);
-    atomic_store_explicit(&copy[RULE_TOKENS], r->tokens, memory_order_release);
-    atomic_store_explicit(&copy[RULE_PERIOD], r->period, memory_order_release);
-    atomic_store_explicit(&copy[RULE_BURST], r->burst, memory_order_release);
-}
-
-void limit_store_rule(const struct limit_store *st, struct limit_rule *r)
-{
-    uint64_t turn;
-    do {
-        turn = atomic_load_explicit(&st->turn, memory_order_acquire);
-        copy_load(st->copies[turn & 1], r);
-    } while (atomic_load_explicit(&st->turn, memory_order_relaxed) != turn);
-}
-
-void limit_store_set_rule(struct limit_store *st, const struct limit_rule *r)
-{
-    uint64_t turn = atomic_load_explicit(&st->turn, memory_order_relaxed) + 1;
-    copy_store(st->copies[turn & 1], r);
-    atomic_store_explicit(&st->turn, turn, memory_order_release);
-}
+void limit_store_rule(const struct limit_store *st, struct limit_rule *r) { limit_rule_load(&st->rule, r); }
+void limit_store_set_rule(struct limit_store *st, const struct limit_rule *r) { limit_rule_store(&st->rule, r); }
 
 /* --- slots ------------------------------------------------------------------------------------------------------- */
 
@@ -597,4 +559,26 @@ void limit_store_stats(const struct limit_store *st, struct limit_store_stats *s
         stats->evicted_in_debt += atomic_load_explicit(&sh->evicted_in_debt, memory_order_relaxed);
     }
     stats->bytes = sizeof(*st) + st->n_shards * sizeof(struct shard) + stats->slots * sizeof(union slot);
+}
+
+/* A key that is moved meanwhile may be counted twice or not at all: it is a figure, not a decision. */
+void limit_store_owing(const struct limit_store *st, uint64_t most, uint64_t now, struct limit_store_owing *out)
+{
+    struct limit_rule rule;
+    limit_store_rule(st, &rule);
+    const uint64_t v = limit_clock(&rule, now);
+    *out = (struct limit_store_owing){.all = true};
+    for (uint64_t i = 0, looked = 0; i < st->n_shards; i++) {
+        const uint64_t n = (uint64_t)1 << atomic_load_explicit(&st->shards[i].bits, memory_order_acquire);
+        if ((looked += n) > OWING_BUCKETS && i > 0) {
+            out->all = false;
+            return;
+        }
+        for (uint64_t j = 0; j < n; j++)
+            for (union slot *s = bucket_at(st, i, j)->slots, *end = s + SLOTS; s < end; s++) {
+                const struct pair p = slot_read(s);
+                out->owe += p.tag && p.cell > v;
+                out->over += p.tag && sub_floor(p.cell, v) > most;
+            }
+    }
 }

@@ -55,4 +55,11 @@ struct limit_store_stats {
 };
 void limit_store_stats(const struct limit_store *, struct limit_store_stats *);
 
+struct limit_store_owing {
+    uint64_t owe, over;              /* keys whose bucket is not full; of them those that owe more than was asked for */
+    bool all;                        /* of the whole table; false: it is large, and only a part was looked through */
+};
+/* How many keys owe more than `most` at `now`. Looks through the table: not for every request. */
+void limit_store_owing(const struct limit_store *, uint64_t most, uint64_t now, struct limit_store_owing *);
+
 #endif

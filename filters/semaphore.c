@@ -582,6 +582,27 @@ void semaphores_stats(struct semaphores *all, struct semaphore_stats *out)
     }
 }
 
+static uint64_t shard_over(struct shard *shard, uint64_t max)
+{
+    uint64_t n = 0;
+    pthread_mutex_lock(&shard->lock);
+    for (uint32_t b = 0; b < shard->keys.size; b++)
+        for (const struct semaphore *s = shard->keys.table[b]; s; s = s->chain)
+            n += word_slots(word_load(&s->word)) > max;
+    pthread_mutex_unlock(&shard->lock);
+    return n;
+}
+
+uint64_t semaphores_over(struct semaphores *all, uint64_t max)
+{
+    uint64_t n = 0;
+    if (!all->keyed)
+        return word_slots(word_load(&all->one.word)) > max;
+    for (size_t i = 0; i < all->n; i++)
+        n += shard_over(&all->shards[i], max);
+    return n;
+}
+
 bool semaphores_of_key(struct semaphores *all, uint64_t key, struct semaphore_stats *out)
 {
     uint64_t hash = hash_of(key);

@@ -79,6 +79,8 @@ struct semaphore_stats {
     uint64_t service;                /* ns that a slot is held, moving average (EWMA, 1/8) */
 };
 void semaphores_stats(struct semaphores *, struct semaphore_stats *);                     /* any thread */
+/* How many keys hold more than `max` slots (without keys: 1 or 0). Any thread; goes through all keys. */
+uint64_t semaphores_over(struct semaphores *, uint64_t max);
 /* Of one key; false: nobody holds or waits. Any thread. */
 bool semaphores_of_key(struct semaphores *, uint64_t key, struct semaphore_stats *);
 

@@ -379,6 +379,45 @@ static bool token_bucket_key_print(void *shared, const void *options, const stru
     return printed > 0;
 }
 
+static bool rule_same(const struct token_bucket_options *a, const struct token_bucket_options *b)
+{
+    return a->rate.tokens == b->rate.tokens && a->rate.period == b->rate.period && a->burst == b->burst && a->cost == b->cost;
+}
+
+/* Who owes so much that the next request would not fit into what a bucket holds then. With `delay` he waits instead. */
+static void over_say(const struct token_bucket *b, const struct token_bucket_options *to, uint64_t now, struct plan_notes *notes)
+{
+    struct limit_store_owing owing;
+    limit_store_owing(b->store, (to->burst - to->cost) * LIMIT_UNIT, now, &owing);
+    if (owing.over > 0)
+        plan_say(notes, PLAN_OVER, "%s%llu of %llu callers with a debt owe too much for the next request: they %s until enough is "
+                 "paid back", owing.all ? "" : "at least ", (unsigned long long)owing.over, (unsigned long long)owing.owe,
+                 to->delay ? "wait, or are refused," : "are refused");
+    else if (owing.owe > 0)
+        plan_say(notes, PLAN_KEEPS, "%s%llu callers have a debt, and none is refused for it", owing.all ? "" : "at least ",
+                 (unsigned long long)owing.owe);
+    else
+        plan_say(notes, PLAN_KEEPS, "nobody owes anything now");
+}
+
+static void token_bucket_plan(void *shared, const void *was, const void *is, uint64_t now, struct plan_notes *notes)
+{
+    const struct token_bucket_options *from = was, *to = is;
+    const struct token_bucket *b = shared;
+    bool same_keys = limit_key_same(&from->key, &to->key);
+
+    if (!same_keys)
+        plan_say(notes, PLAN_KEEPS, "callers are told apart in another way: whose key is new begins with a full bucket");
+    else if (!rule_same(from, to))
+        plan_say(notes, PLAN_KEEPS, "what callers owe stays owed; a full bucket holds %llu, and %llu before",
+                 (unsigned long long)to->burst, (unsigned long long)from->burst);
+    if (b && same_keys && !rule_same(from, to))
+        over_say(b, to, now, notes);
+    uint64_t kept = b ? limit_store_max_keys(b->store) : from->max_keys;
+    if (kept != to->max_keys)
+        plan_say(notes, PLAN_RESTART, "max_keys stays %llu until a restart", (unsigned long long)kept);
+}
+
 const struct filter filter_token_bucket = {
     .name = "token_bucket",
     .help = "Lets each caller's requests pass at a rate with bursts, and answers 429 to those above it.",
@@ -396,5 +435,6 @@ const struct filter filter_token_bucket = {
     .peek = token_bucket_peek,
     .figures = token_bucket_figures,
     .figures_read = token_bucket_figures_read,
+    .plan = token_bucket_plan,
     .key_print = token_bucket_key_print,
 };

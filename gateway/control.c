@@ -21,6 +21,7 @@
 #include "client.h"
 #include "conf/diag.h"
 #include "conf/shared.h"
+#include "config_page.h"
 #include "figures.h"
 #include "filter.h"
 #include "health.h"
@@ -43,6 +44,7 @@ struct control {
     struct event_base *base;
     struct shared_set *shared;
     struct snapshot *snap;
+    uint64_t loaded;                 /* when, wall ns */
     struct healths healths;          /* of its upstreams */
     struct probes *checks;
     struct worker *workers;
@@ -232,6 +234,19 @@ static int page_command(void *ctx, struct str query, struct page *page)
     return figures_command(c->snap, query, clock_mono(&clock_real), page);
 }
 
+static int page_config(void *ctx, struct str query, struct page *page)
+{
+    const struct control *c = ctx;
+    (void)query;
+    return config_page(c->snap, c->loaded, page);
+}
+
+static void page_plan(void *ctx, const struct admin_request *request, struct admin_answer *answer)
+{
+    const struct control *c = ctx;
+    config_plan(c->snap, request, answer);
+}
+
 static bool page_ready(void *ctx, struct page *why)
 {
     struct control *c = ctx;
@@ -330,15 +345,23 @@ static void signals_watch(struct control *c)
 
 /* ---- start and end ---- */
 
+static int load_end(int res, struct diags *diags, struct snapshot **out)
+{
+    if (res == 0 && route_compile(*out, diags) != 0) {
+        snapshot_unref(out);
+        res = -1;
+    }
+    return res;
+}
+
 int control_load(const char *path, struct diags *diags, struct snapshot **out)
 {
-    if (snapshot_load(path, filters_all, diags, out) != 0)
-        return -1;
-    if (route_compile(*out, diags) != 0) {
-        snapshot_unref(out);
-        return -1;
-    }
-    return 0;
+    return load_end(snapshot_load(path, filters_all, diags, out), diags, out);
+}
+
+int control_load_text(struct str text, const char *name, struct diags *diags, struct snapshot **out)
+{
+    return load_end(snapshot_load_text(text, name, filters_all, diags, out), diags, out);
 }
 
 static unsigned workers_wanted(const struct snapshot *snap)
@@ -433,7 +456,8 @@ static int workers_start(struct control *c, struct err *err)
 static int admin_start(struct control *c, struct err *err)
 {
     struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits,
-                                   .upstreams = page_upstreams, .command = page_command, .ctx = c};
+                                   .upstreams = page_upstreams, .config = page_config, .command = page_command,
+                                   .plan = page_plan, .ctx = c};
     if (c->snap->admin.at.len && admin_open(c->base, &c->snap->admin, false, &source, &c->admin, err) != 0)
         return -1;
     if (c->snap->probes.at.len && admin_open(c->base, &c->snap->probes, true, &source, &c->probes, err) != 0)
@@ -467,6 +491,7 @@ static int control_start(struct control *c, const char *path, struct err *err)
     if (res != 0)
         return err_set(err, "%s: not started", path);
     snapshot_open(c->snap, c->shared, clock_mono(&clock_real));
+    c->loaded = clock_wall(&clock_real);
     signals_watch(c);                /* what comes from now on is seen once everything runs, and cleans up after itself */
     healths_open(&c->healths, c->snap, clock_mono(&clock_real));
     workers_make(c, files_raise());

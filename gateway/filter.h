@@ -32,6 +32,7 @@ struct load;         /* what loading may look up: conf/load.h */
 struct figure;       /* a row of what an instance counts: figure.h */
 union figure_value;
 struct page;         /* growing text: lib/page.h */
+struct plan_notes;   /* what is said of an instance by plan() */
 struct rng;
 
 enum verdict {
@@ -57,6 +58,14 @@ enum scope { SCOPE_REQUEST, SCOPE_LEG, SCOPE_ATTEMPT, SCOPE_COUNT };
 
 /* Where a filter may be named. */
 enum { PLACE_LISTENER = 1, PLACE_ROUTE = 2, PLACE_UPSTREAM = 4, PLACE_ANY = 7 };
+
+/* What a reload with other options means for an instance. */
+enum plan_note {
+    PLAN_KEEPS,              /* what becomes of its state */
+    PLAN_OVER,               /* who or what is over the limit at once */
+    PLAN_RESTART,            /* what waits for a restart */
+    PLAN_NOTES
+};
 
 enum ended_by { BY_UPSTREAM, BY_CLIENT, BY_US, BY_DEADLINE };
 
@@ -150,6 +159,9 @@ struct filter {
      * those that it knows. Control thread, while workers go on. */
     const char *commands;
     bool (*command)(void *shared, const void *options, struct str word, uint64_t now);
+    /* What the change of options means, in sentences: plan_say(). `shared` is NULL when nobody knows what is under way.
+     * Control thread, while workers go on. */
+    void (*plan)(void *shared, const void *from, const void *to, uint64_t now, struct plan_notes *);
     /* What stands for one key, given by the values of its parts: members of a JSON object, each with a comma before it.
      * False: the instance has no keys, or not of so many parts. Control thread, while workers go on. */
     bool (*key_print)(void *shared, const void *options, const struct str *values, size_t n, uint64_t now, struct page *);
@@ -157,6 +169,9 @@ struct filter {
 
 /* filters.def as an array, in its order; NULL-terminated (filters/registry.c). Tests may add theirs to a copy. */
 extern const struct filter *const filters_all[];
+
+/* In plan(): a sentence without its full stop. */
+void plan_say(struct plan_notes *, enum plan_note, const char *fmt, ...) printf_like(3, 4);
 
 /* Asks for the same hook again at `when` (why: WHY_TIMER); then return FILTER_WAIT, or FILTER_HOLD. */
 void wait_until(struct call *, uint64_t when);

@@ -5,27 +5,14 @@
  * Where that is they are told, or read in the gateway's file, and there only the two keys that say it: the file may be just
  * what is to be reloaded, good or bad, and a container is no less healthy because somebody edits its configuration.
  */
-#include "verbs.h"
+#include "verb_admin.h"
 
 #include <stdio.h>
 #include <string.h>
-#include "admin_client.h"
 #include "conf/diag.h"
 #include "conf/yaml.h"
 #include "control.h"
-#include "filter.h"
 #include "lib/clock.h"
-
-enum { WORDS_MAX = 2 };
-
-/* What stands behind a verb: options in any place, and words. */
-struct command {
-    const char *verb;
-    const char *file, *address;      /* -c, -a; at most one of them */
-    bool json, offline;
-    const char *words[WORDS_MAX];
-    int n;
-};
 
 static int option_read(struct command *c, int argc, char **argv, int i)
 {
@@ -47,7 +34,7 @@ static int option_read(struct command *c, int argc, char **argv, int i)
     return EXIT_FINE;
 }
 
-static int command_read(struct command *c, const char *verb, int most, int argc, char **argv)
+int command_read(struct command *c, const char *verb, int most, int argc, char **argv)
 {
     *c = (struct command){.verb = verb};
     for (int i = 1; i < argc; i++) {
@@ -111,7 +98,7 @@ static int address_of_file(const struct command *c, const char *const *keys, str
     return res;
 }
 
-static int whom(const struct command *c, const char *const *keys, struct address *at)
+int command_whom(const struct command *c, const char *const *keys, struct address *at)
 {
     struct err err = {0};
     if (!c->address)
@@ -122,10 +109,9 @@ static int whom(const struct command *c, const char *const *keys, struct address
     return res;
 }
 
-static const char *const admin_keys[] = {"admin", NULL};
+const char *const command_admin[] = {"admin", NULL};
 
-/* Asks, prints what is answered where it belongs, and says how it went. */
-static int tell(const struct command *c, const struct address *at, struct admin_ask *ask)
+int command_tell(const struct command *c, const struct address *at, struct admin_ask *ask)
 {
     struct page body = {0};
     struct err err = {0};
@@ -149,7 +135,7 @@ int verb_reload(int argc, char **argv)
     int status = command_read(&c, "reload", 0, argc, argv);
     if (status != EXIT_FINE)
         return status;
-    return whom(&c, admin_keys, &at) == 0 ? tell(&c, &at, &ask) : EXIT_CONFIG;
+    return command_whom(&c, command_admin, &at) == 0 ? command_tell(&c, &at, &ask) : EXIT_CONFIG;
 }
 
 int verb_breaker(int argc, char **argv)
@@ -163,14 +149,14 @@ int verb_breaker(int argc, char **argv)
         return status;
     if (c.n != 2)
         return verbs_misused("breaker", "takes an instance's name, and open, closed or auto");
-    if (whom(&c, admin_keys, &at) != 0)
+    if (command_whom(&c, command_admin, &at) != 0)
         return EXIT_CONFIG;
     page_printf(&path, "/command?instance=");
     admin_query_value(&path, str_c(c.words[0]));
     page_printf(&path, "&word=");
     admin_query_value(&path, str_c(c.words[1]));
     ask.path = path.at;
-    status = tell(&c, &at, &ask);
+    status = command_tell(&c, &at, &ask);
     page_free(&path);
     return status;
 }
@@ -184,5 +170,5 @@ int verb_healthcheck(int argc, char **argv)
     int status = command_read(&c, "healthcheck", 0, argc, argv);
     if (status != EXIT_FINE)
         return status;
-    return whom(&c, keys, &at) == 0 ? tell(&c, &at, &ask) : EXIT_CONFIG;
+    return command_whom(&c, keys, &at) == 0 ? command_tell(&c, &at, &ask) : EXIT_CONFIG;
 }

@@ -25,6 +25,11 @@ const struct verb verbs_all[] = {
      "SIGHUP reloads the file; SIGTERM drains, a second one ends at once; SIGUSR1 opens the access log's file anew."},
     {"check", verb_check, "check [--json] [FILE]", "Says whether a configuration is good: everything that is wrong, and where.",
      NULL},
+    {"plan", verb_plan, "plan [-c FILE|-a ADDRESS] [--json] [NEW]\nplan --offline [--json] OLD NEW",
+     "Says what a reload would change, and changes nothing.",
+     "The running gateway is asked what NEW, or else its file as it is now, would change: listeners, routes, limits, what "
+     "becomes of what is counted and queued, and who would be over a limit at once. NEW is sent to the gateway; what it "
+     "includes is looked for beside it, on the gateway's machine. --offline compares two files without asking anybody. " WHERE "."},
     {"reload", verb_reload, "reload [-c FILE|-a ADDRESS] [--json]",
      "Makes a running gateway read its configuration again, and waits for the result.",
      "The file is read by the gateway, from where it was started with. If it is bad nothing changes, its errors are printed "

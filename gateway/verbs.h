@@ -34,7 +34,8 @@ int verb_check(int argc, char **argv);
 int verb_doc(int argc, char **argv);
 int verb_schema(int argc, char **argv);
 
-/* verb_admin.c: verbs that ask a running gateway. */
+/* verb_admin.c, verb_plan.c: verbs that ask a running gateway. */
+int verb_plan(int argc, char **argv);
 int verb_reload(int argc, char **argv);
 int verb_healthcheck(int argc, char **argv);
 int verb_breaker(int argc, char **argv);

@@ -415,3 +415,23 @@ TEST(the_key_of_given_values)
         reading_end(&t);
     }
 }
+
+TEST(which_keys_are_the_same)
+{
+    static const struct { const char *a, *b; bool same; } rows[] = {
+        {"key: client_ip", "key: [client_ip]", true},
+        {"key: header:x+host", "key: \"header:x + host\"", true},
+        {"key: all", "key: client_ip", false},
+        {"key: [header:x, host]", "key: [host, header:x]", false},
+        {"key: header:x", "key: [header:x, host]", false},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        struct reading a, b;
+        test_row("%zu", i);
+        reading_must(&a, rows[i].a);
+        reading_must(&b, rows[i].b);
+        EXPECT_EQ(limit_key_same(&a.key, &b.key), rows[i].same);
+        reading_end(&a);
+        reading_end(&b);
+    }
+}

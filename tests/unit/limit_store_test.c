@@ -565,3 +565,25 @@ TEST(a_new_rule_keeps_what_is_owed)
     EXPECT_EQ(left(st, 2, T0), 20);
     limit_store_free(st);
 }
+
+TEST(who_owes_how_much)
+{
+    struct limit_store *st = store_of(100000, 10, SEC, 50);
+    struct limit_store_owing o;
+    limit_store_owing(st, 0, T0, &o);
+    EXPECT(o.owe == 0 && o.over == 0 && o.all);
+    for (uint64_t n = 0; n < 3000; n++)
+        EXPECT(take(st, key_of(n), n % 3 == 0 ? 40 : 5, T0));
+    limit_store_owing(st, 20 * LIMIT_UNIT, T0, &o);
+    EXPECT_EQ(o.owe, 3000);
+    EXPECT_EQ(o.over, 1000);
+    EXPECT(o.all);
+    limit_store_owing(st, 40 * LIMIT_UNIT, T0, &o);
+    EXPECT_EQ(o.over, 0);
+    limit_store_owing(st, 20 * LIMIT_UNIT, T0 + SEC, &o);      /* ten were paid back */
+    EXPECT_EQ(o.owe, 1000);
+    EXPECT_EQ(o.over, 1000);
+    limit_store_owing(st, 20 * LIMIT_UNIT, T0 + 2 * SEC, &o);
+    EXPECT_EQ(o.over, 0);
+    limit_store_free(st);
+}

@@ -1210,3 +1210,20 @@ TEST(threads_while_the_rule_changes)
     run_crews(false, threads_rule(5, 8), &lower);
     run_crews(true, threads_rule(3, 4), &lower);
 }
+
+TEST(who_holds_more_than_would_be_allowed)
+{
+    struct office o;
+    for (unsigned keyed = 0; keyed < 2; keyed++) {
+        test_row(keyed ? "by key" : "for all");
+        office_open(&o, keyed, rule(8, 0));
+        EXPECT_EQ(semaphores_over(o.all, 0), 0);
+        for (unsigned i = 0; i < 6; i++)         /* three of key 1, two of key 2, one of key 3 */
+            EXPECT_EQ(enter_key(&o, i, i < 3 ? 1 : i < 5 ? 2 : 3), SEMAPHORE_ENTERED);
+        EXPECT_EQ(semaphores_over(o.all, 0), keyed ? 3 : 1);
+        EXPECT_EQ(semaphores_over(o.all, 1), keyed ? 2 : 1);
+        EXPECT_EQ(semaphores_over(o.all, 3), keyed ? 0 : 1);
+        EXPECT_EQ(semaphores_over(o.all, 6), 0);
+        office_close(&o);
+    }
+}
