@@ -175,28 +175,22 @@ static bool attempt_endpoint(struct request *r)
 {
     struct leg *leg = &r->leg;
     enum reason why;
-    uint64_t hash = balance_hash(r), tried = leg->tried;
+    uint64_t hash = balance_hash(r);
+    size_t at, n = leg->conf->n;
+    struct endpoint_set out = endpoint_set_copy(&leg->tried, n, &r->arena);
     leg->refused = REASON_none;
     leg->refused_until = 0;
-    for (;;) {
-        size_t at = upstream_pick(leg->upstream, tried, hash, &why);
-        if (at == ENDPOINT_NONE)
-            break;
+    while ((at = upstream_pick(leg->upstream, &out, hash, &why)) != ENDPOINT_NONE) {
         if (chain_endpoint(r, at)) {
             r->att.endpoint = &leg->upstream->endpoints[at];
             r->att.out.endpoint = at;
-            if (at < 64)
-                leg->tried |= 1ull << at;
+            endpoint_set_add(&leg->tried, at, n, &r->arena);
             return true;
         }
-        if (at >= 64) {
-            why = REASON_no_endpoint;
-            break;
-        }
-        tried |= 1ull << at;
+        endpoint_set_add(&out, at, n, &r->arena);
     }
-    if (leg->tried) {                /* all were tried: begin again */
-        leg->tried = 0;
+    if (endpoint_set_any(&leg->tried)) {             /* all were tried: begin again */
+        leg->tried = (struct endpoint_set){0};
         return attempt_endpoint(r);
     }
     r->att.out.reason = leg->refused ? leg->refused : why;
@@ -336,12 +330,19 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
     attempt_judge(r);
 }
 
-/* Another attempt of this leg, if it can be: not before `when`. An answer in hand is not given up for one that a filter would
- * not let begin. */
+/* Would an attempt of this leg be let in, and find an endpoint? */
+static bool attempt_may_begin(struct request *r, uint64_t when)
+{
+    return request_endpoint_in_use(r, 0) != ENDPOINT_NONE && chain_may_attempt(r, when);
+}
+
+/* Another attempt of this leg, if it can be: not before `when`. An answer in hand is not given up for one that would be refused. */
 static bool attempt_again(struct request *r, uint64_t when)
 {
     uint64_t now = worker_now(r->worker);
-    if (!body_repeatable(r) || when >= r->deadline || now >= r->deadline || !chain_may_attempt(r, when > now ? when : now))
+    if (when < now)
+        when = now;
+    if (!body_repeatable(r) || when >= r->deadline || !attempt_may_begin(r, when))
         return false;
     body_pause(r);
     attempt_finish(r, r->resp ? BY_US : blame(r, r->att.out.reason), r->att.out.reason);

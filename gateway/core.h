@@ -7,7 +7,6 @@
 #include "chain.h"
 #include "conf/snapshot.h"
 #include "exchange.h"
-#include "filter.h"
 #include "lib/arena.h"
 #include "lib/buf.h"
 #include "lib/check.h"
@@ -16,6 +15,7 @@
 #include "request.h"
 #include "route.h"
 #include "timers.h"
+#include "upstream.h"
 #include "worker.h"
 
 /*
@@ -70,7 +70,7 @@ struct leg {
     struct use *uses;
     size_t n_uses;
     bool active;
-    uint64_t tried;                          /* endpoints not to be picked again */
+    struct endpoint_set tried;               /* not to be picked again before all were */
     enum reason refused;                     /* why filters would have none of them; REASON_none: they did not say */
     uint64_t refused_until;                  /* the earliest that one of them may be asked again; 0: unknown */
     struct request_times times;              /* the request's, and what this upstream's filters say instead */

@@ -61,6 +61,8 @@ bool request_body_kept(const struct request *);
 unsigned request_attempts(const struct request *);           /* begun so far */
 /* Has the upstream that is entered an endpoint in use that the attempts of this leg have not tried? */
 bool request_endpoint_left(const struct request *);
+/* The endpoints of the upstream that is entered that are in use: the first from number `from` on; SIZE_MAX: no more. */
+size_t request_endpoint_in_use(const struct request *, size_t from);
 /* The endpoint's URL as configured, of the upstream that is entered; {NULL, 0} for SIZE_MAX. */
 struct str request_endpoint(const struct request *, size_t endpoint);
 /* Says why something was not done for the request, such as a retry; the log line shows the last one. */

@@ -57,7 +57,14 @@ bool request_body_kept(const struct request *r) { return body_repeatable(r); }
 bool request_endpoint_left(const struct request *r)
 {
     check(r->leg.active);
-    return upstream_untried(r->leg.upstream, r->leg.tried);
+    return upstream_next(r->leg.upstream, &r->leg.tried, 0) != ENDPOINT_NONE;
+}
+
+size_t request_endpoint_in_use(const struct request *r, size_t from)
+{
+    static const struct endpoint_set none;
+    check(r->leg.active);
+    return upstream_next(r->leg.upstream, &none, from);
 }
 
 bool request_committed(const struct request *r) { return r->committed; }

@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include "exchange.h"
+#include "lib/arena.h"
 #include "lib/check.h"
 #include "lib/hash.h"
 #include "lib/mem.h"
@@ -87,17 +88,42 @@ static unsigned share_of(const struct upstream *u, size_t i)
     return health_well(u->health, i) ? BALANCE_FULL : health_share(u->health, i, worker_now(u->worker));
 }
 
-static bool usable(const struct upstream *u, size_t i, uint64_t tried, unsigned share)
+/* Words of the set behind its first. */
+static size_t words_more(size_t n) { return (n - 1) / 64; }
+
+void endpoint_set_add(struct endpoint_set *s, size_t i, size_t n, struct arena *arena)
 {
-    return u->endpoints[i].n_addresses > 0 && share > 0 && !(i < 64 && (tried >> i & 1));
+    check(i < n);
+    if (i < 64) {
+        s->few |= UINT64_C(1) << i;
+        return;
+    }
+    if (!s->more)
+        s->more = arena_zalloc(arena, words_more(n) * sizeof *s->more);
+    s->more[i / 64 - 1] |= UINT64_C(1) << i % 64;
 }
 
-bool upstream_untried(const struct upstream *u, uint64_t tried)
+struct endpoint_set endpoint_set_copy(const struct endpoint_set *s, size_t n, struct arena *arena)
 {
-    for (size_t i = 0; i < u->conf->n; i++)
-        if (usable(u, i, tried, share_of(u, i)))
-            return true;
-    return false;
+    struct endpoint_set copy = *s;
+    if (s->more) {
+        copy.more = arena_alloc(arena, words_more(n) * sizeof *s->more);
+        memcpy(copy.more, s->more, words_more(n) * sizeof *s->more);
+    }
+    return copy;
+}
+
+static bool usable(const struct upstream *u, size_t i, const struct endpoint_set *out, unsigned share)
+{
+    return u->endpoints[i].n_addresses > 0 && share > 0 && !endpoint_set_has(out, i);
+}
+
+size_t upstream_next(const struct upstream *u, const struct endpoint_set *out, size_t from)
+{
+    for (size_t i = from; i < u->conf->n; i++)
+        if (usable(u, i, out, share_of(u, i)))
+            return i;
+    return ENDPOINT_NONE;
 }
 
 uint64_t upstream_wait(const struct upstream *u)
@@ -112,7 +138,7 @@ uint64_t upstream_wait(const struct upstream *u)
     return wait == TIME_NEVER ? NSEC_PER_SEC : wait;
 }
 
-size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum reason *why)
+size_t upstream_pick(struct upstream *u, const struct endpoint_set *out, uint64_t hash, enum reason *why)
 {
     bool resolved = false;
     for (size_t i = 0; i < u->conf->n; i++) {
@@ -120,7 +146,7 @@ size_t upstream_pick(struct upstream *u, uint64_t tried, uint64_t hash, enum rea
         struct balance_node *node = &u->nodes[i];
         unsigned share = share_of(u, i);
         resolved |= e->n_addresses > 0;
-        node->usable = usable(u, i, tried, share);
+        node->usable = usable(u, i, out, share);
         node->share = (uint16_t)share;
         node->in_flight = e->in_flight;
     }

@@ -14,6 +14,7 @@
  * A worker's endpoints: their addresses, how busy they are, and the idle connections to them. Last in, first out: the
  * connection used last is the one that the other side has least reason to have closed. The owning worker only.
  */
+struct arena;
 struct worker;
 struct attempt;
 struct up;
@@ -45,15 +46,30 @@ void upstream_fini(struct upstream *);       /* closes idle connections; no atte
 
 #define ENDPOINT_NONE SIZE_MAX
 
-/* The endpoint for a try: one that is not out. `tried`: a bit for each of the first 64 endpoints that is not to be used
- * again. ENDPOINT_NONE: *why says unresolved or no_endpoint. */
-size_t upstream_pick(struct upstream *, uint64_t tried, uint64_t hash, enum reason *why);
+/* Some of an upstream's endpoints, by number. Zeroed: none. */
+struct endpoint_set {
+    uint64_t few;                    /* of the first 64 */
+    uint64_t *more;                  /* of the others; NULL: none of them */
+};
+
+static inline bool endpoint_set_has(const struct endpoint_set *s, size_t i)
+{
+    return i < 64 ? s->few >> i & 1 : s->more && s->more[i / 64 - 1] >> i % 64 & 1;
+}
+
+static inline bool endpoint_set_any(const struct endpoint_set *s) { return s->few || s->more; }
+/* `n`: how many endpoints there are. Memory is the arena's. */
+void endpoint_set_add(struct endpoint_set *, size_t i, size_t n, struct arena *);
+struct endpoint_set endpoint_set_copy(const struct endpoint_set *, size_t n, struct arena *);
+
+/* The endpoint for a try: one that is in use and not of `out`. ENDPOINT_NONE: *why says unresolved or no_endpoint. */
+size_t upstream_pick(struct upstream *, const struct endpoint_set *out, uint64_t hash, enum reason *why);
 
 /* How long until one that is out may be in again, ns, > 0: the end of the first ejection, or the next check or look-up. */
 uint64_t upstream_wait(const struct upstream *);
 
-/* Is there one that upstream_pick() could give, `tried` as there? */
-bool upstream_untried(const struct upstream *, uint64_t tried);
+/* The first, from number `from` on, that upstream_pick() could give; ENDPOINT_NONE: there is none. */
+size_t upstream_next(const struct upstream *, const struct endpoint_set *out, size_t from);
 
 /* A connection for the attempt: from the pool unless `fresh`, else a new one, which reports attempt_connected() or
  * attempt_fail() later. NULL: it could not even be begun (errno). A pooled one is connected; *reused says so. */

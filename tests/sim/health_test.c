@@ -357,6 +357,26 @@ TEST(nobody_left_is_said_and_nobody_is_asked)
     SIM_END(s);
 }
 
+/* An answer in hand is not given up for weir's own 503. */
+TEST(no_retry_when_nobody_is_left)
+{
+    for (unsigned down = 0; down < 2; down++) {
+        struct sim *s = start(CONF(1, ", health: {path: /healthz}, filters: [retry]"), 1);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, GET);
+        struct sim_conn *u = sim_next(s);
+        if (down)
+            go_down(s, 0);
+        sim_say(u, BUSY);
+        EXPECT_EQ(sim_has(c, "HTTP/1.1 503 Busy\r\n"), down);
+        sim_advance(s, SEC);
+        EXPECT_EQ((u = sim_next(s)) != NULL, !down);
+        if (u)
+            sim_say(u, OK);
+        SIM_END(s);
+    }
+}
+
 static void addresses_post(struct sim *s, size_t endpoint, size_t n)
 {
     struct address a[2] = {{.len = sizeof a[0].in}, {.len = sizeof a[0].in}};

@@ -247,6 +247,75 @@ TEST(an_endpoint_is_refused)
     PLAY_END(s);
 }
 
+/* Which endpoints a pick may still use is known of all of them, however many there are. */
+enum { MANY = 130, FIRST_PORT = 1000 };
+
+static size_t wanted;
+static enum verdict picky_endpoint(struct call *c, size_t endpoint)
+{
+    return (void)c, endpoint == wanted || wanted == SIZE_MAX ? FILTER_NEXT : FILTER_FAIL;
+}
+static const struct filter picky = {.name = "picky", .places = PLACE_ANY, .on_endpoint = picky_endpoint};
+
+static struct sim *start_many(const char *balance)
+{
+    static const struct filter *const with_picky[] = {&plain, &picky, NULL};
+    char yaml[8000];
+    int n = snprintf(yaml, sizeof yaml, SIM_HEAD "upstreams: {api: {balance: %s, filters: [picky, {plain: {id: x}}], endpoints: [",
+                     balance);
+    for (unsigned i = 0; i < MANY; i++)
+        n += snprintf(yaml + n, sizeof yaml - (size_t)n, "%s\"http://127.0.0.1:%u\"", i ? ", " : "", FIRST_PORT + i);
+    snprintf(yaml + n, sizeof yaml - (size_t)n, "]}}\nroutes: [{match: /, upstream: api}]\n");
+    return sim_new_with(&(struct sim_conf){.yaml = yaml, .filters = with_picky});
+}
+
+TEST(all_but_one_of_many_are_refused)
+{
+    static const char *const balances[] = {"round_robin", "least_requests", "{hash: path}"};
+    static const size_t which[] = {0, 63, 64, 100, MANY - 1};
+    for (size_t i = 0; i < array_len(balances) * array_len(which); i++) {
+        test_row("%s, %zu", balances[i / 5], which[i % 5]);
+        PLAY_NOTHING();
+        wanted = which[i % 5];
+        struct sim *s = start_many(balances[i / 5]);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, GET);
+        struct sim_conn *u = sim_next(s);
+        EXPECT_EQ(port_of(u), FIRST_PORT + wanted);
+        if (u)
+            sim_say(u, OK);
+        EXPECT_GOT(c, OK);
+        SIM_END(s);
+    }
+}
+
+TEST(of_many_another_one_comes_first)
+{
+    unsigned seen = 0;
+    for (unsigned path = 0; path < 20; path++) {
+        char request[60];
+        test_row("%u", path);
+        PLAY(ACT("x", "head", FILTER_RETRY), ACT("x", "head", FILTER_RETRY));
+        wanted = SIZE_MAX;
+        struct sim *s = start_many("{hash: path}");
+        struct sim_conn *c = sim_client(s);
+        snprintf(request, sizeof request, "GET /%u HTTP/1.1\r\nHost: h\r\n\r\n", path);
+        sim_say(c, request);
+        unsigned ports[3] = {0};
+        for (unsigned n = 0; n < 3; n++) {
+            struct sim_conn *u = sim_next(s);
+            ports[n] = port_of(u);
+            seen += ports[n] >= FIRST_PORT + 64;
+            if (EXPECT(u != NULL))
+                sim_say(u, n < 2 ? BUSY : OK);
+        }
+        EXPECT(ports[0] != ports[1] && ports[1] != ports[2] && ports[0] != ports[2]);
+        EXPECT_GOT(c, OK);
+        PLAY_END(s);
+    }
+    EXPECT(seen > 10);
+}
+
 /* ---- bodies ---- */
 
 TEST(a_kept_body_goes_up_again)
