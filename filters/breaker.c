@@ -303,16 +303,31 @@ static enum verdict breaker_on_endpoint(struct call *call, size_t endpoint)
     return FILTER_NEXT;
 }
 
-static bool breaker_may_attempt(struct call *call)
+/* Should the attempt in hand have failed: it counts with who let it in. */
+static bool would_let_in(struct call *call, const struct breaker_state *at)
 {
+    static const struct breaker_pass none;
     const struct breaker_now now = moment(call);
     const struct breaker_attempt *a = call->attempt_state;
     struct breaker_leg *leg = call->state;
-    struct breaker *b = call->shared;
+    return breaker_state_would_admit(at, &now, a && a->at == at ? &a->pass : &none, &leg->lucky);
+}
 
-    if (is_by_endpoint(call->options))   /* which endpoint it will be, nobody knows yet */
-        return hold_of(b) != BREAKER_HELD_OPEN;
-    return breaker_state_would_admit(&b->all, &now, &a->pass, &leg->lucky);
+/* Which endpoint it will be, nobody knows yet; whoever is picked in vain, the one that lets it in is found. */
+static bool breaker_may_attempt(struct call *call)
+{
+    const struct breaker *b = call->shared;
+
+    if (!is_by_endpoint(call->options))
+        return would_let_in(call, &b->all);
+    if (hold_of(b) == BREAKER_HELD_OPEN)
+        return false;
+    for (size_t i = 0; (i = request_endpoint_in_use(call->req, i)) != SIZE_MAX; i++) {
+        const struct breaker_endpoint *e = breaker_endpoints_find(b->endpoints, request_endpoint(call->req, i));
+        if (!e || would_let_in(call, &e->state))
+            return true;
+    }
+    return false;
 }
 
 /* ---- judging ---- */

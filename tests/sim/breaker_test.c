@@ -822,6 +822,30 @@ TEST(the_others_are_used_while_one_endpoint_is_open)
     }
 }
 
+/* Whether an attempt may begin is asked of the endpoints that are in use, the failure in hand counted with its own. */
+TEST(a_retry_that_no_endpoint_would_take_is_not_begun)
+{
+    for (unsigned open = 0; open < 2; open++) {
+        unsigned tries = 0;
+        test_row("the other one is %s", open ? "open" : "closed");
+        struct sim *s = start(ENDPOINTS(SMALL, ", {actor: {id: u}}"), 1);
+        if (open)
+            break_endpoint(s, 82, 4);
+        sim_advance(s, open ? 5 * SEC : 0);
+        EXPECT_EQ(figure(s, "breaker_not_closed", NULL), open);
+        uint64_t before = figure(s, "breaker_outcomes_total", "success");
+        PLAY(ACT("u", "head", FILTER_RETRY, .always = true));
+        struct sim_conn *c = ask(s, 0);
+        for (; tries < 40 && busy(s) > 0; tries++)
+            answer(busy_one(s), BAD);
+        EXPECT_HAS(c, "HTTP/1.1 503 Busy\r\n");
+        EXPECT_EQ(figure(s, "breaker_not_closed", NULL), 2);
+        EXPECT_EQ(tries, open ? before : 8);         /* each took what it could: half of its attempts, at least 4 */
+        PLAY_NOTHING();
+        SIM_END(s);
+    }
+}
+
 /* It was let in at an endpoint that a filter behind it then did not want. */
 TEST(a_place_at_an_endpoint_that_was_passed_over_is_given_back)
 {

@@ -33,6 +33,7 @@ struct request { struct str url; struct lease lease; };
 
 uint64_t request_deadline(const struct request *r) { return (void)r, TIME_NEVER; }
 struct str request_endpoint(const struct request *r, size_t at) { return (void)at, r->url; }
+size_t request_endpoint_in_use(const struct request *r, size_t from) { return (void)r, from == 0 ? 0 : SIZE_MAX; }
 
 void reply_reason(struct request *r, struct reply *reply, enum reason reason, struct str detail)
 {
