@@ -43,7 +43,7 @@ void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_t now)
     }
 }
 
-static int source_read(struct snapshot *s, const struct source *source, const struct filter *const *filters,
+static int text_read(struct snapshot *s, const struct source *source, const struct filter *const *filters,
                        struct diags *diags)
 {
     struct schema schema = {.load = {.arena = &s->arena, .snap = s, .filters = filters, .diags = diags}};
@@ -72,7 +72,7 @@ int snapshot_load_text(struct str text, const char *name, const struct filter *c
 
     *out = NULL;
     *source = (struct source){s->file, arena_copy(&s->arena, text)};
-    return finish(s, source_read(s, source, filters, diags), out);
+    return finish(s, text_read(s, source, filters, diags), out);
 }
 
 int snapshot_load(const char *path, const struct filter *const *filters, struct diags *diags, struct snapshot **out)
@@ -82,7 +82,7 @@ int snapshot_load(const char *path, const struct filter *const *filters, struct 
 
     *out = NULL;
     int res = yaml_read_file(&s->arena, path, &yaml_limits_default, source, diags);
-    return finish(s, res == 0 ? source_read(s, source, filters, diags) : res, out);
+    return finish(s, res == 0 ? text_read(s, source, filters, diags) : res, out);
 }
 
 void snapshot_ref(struct snapshot *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }

@@ -32,11 +32,12 @@
 #include <pthread.h>
 #include "filters/semaphore_keys.h"
 #include "filters/semaphore_word.h"
+#include "filters/semaphore_time.h"
 #include "lib/check.h"
 #include "lib/clock.h"
 #include "lib/mem.h"
 
-enum { SHARD_BITS = 6, SERVICE_SHARE = 8 };
+enum { SHARD_BITS = 6 };
 
 enum waiter_state { QUEUED, GRANTED, PUT_OUT };
 
@@ -200,21 +201,6 @@ static void give_back_slot(struct visit *v, uint64_t now)
 static uint64_t service_of(const struct semaphores *all, const struct semaphore *s)
 {
     return atomic_load_explicit(all->keyed ? &s->service : &all->service, memory_order_relaxed);
-}
-
-/* Two workers at once may lose a sample: it is an average. A stream of an hour says little of how soon a slot comes free, so a
- * sample counts for eight times the average at the most, and for twice the time in which one of all slots would come free
- * for the first in the queue; a service that has really become slow doubles the average with each sample. */
-static void service_learn(_Atomic uint64_t *average, uint64_t most, uint64_t held)
-{
-    uint64_t old = atomic_load_explicit(average, memory_order_relaxed), now;
-    if (old != 0 && held / SERVICE_SHARE > old)
-        held = old * SERVICE_SHARE;
-    if (held > most)
-        held = most;
-    now = old == 0 ? held : held > old ? old + (held - old) / SERVICE_SHARE : old - (old - held) / SERVICE_SHARE;
-    if (now != old)
-        atomic_store_explicit(average, now, memory_order_relaxed);
 }
 
 /* `gone`: so many of those before it do not count. */
@@ -431,13 +417,13 @@ static void leave_slot(const struct ticket *t, uint64_t now)
 {
     uint64_t held = now > t->since ? now - t->since : 0;
     uint64_t most = atomic_load_explicit(&t->all->service_max, memory_order_relaxed);
-    service_learn(&t->all->service, most, held);
+    semaphore_time_learn(&t->all->service, most, held);
     if (!t->all->keyed && word_drop_slot(&t->sem->word))
         return;
     struct visit v;
     visit_begin(&v, t->all, shard_of(t->all, t->sem->hash));
     visit_see(&v, t->sem);
-    service_learn(&t->sem->service, most, held);
+    semaphore_time_learn(&t->sem->service, most, held);
     give_back_slot(&v, now);
     visit_end(&v);
 }
@@ -492,10 +478,7 @@ static void rule_set(struct shard *s, const struct semaphore_rule *r)
 
 static void service_bound(struct semaphores *all, const struct semaphore_rule *r)
 {
-    unsigned __int128 most = (unsigned __int128)r->max_wait * r->max * 2;
-    if (most == 0 || most > UINT64_MAX)
-        most = UINT64_MAX;
-    atomic_store_explicit(&all->service_max, (uint64_t)most, memory_order_relaxed);
+    atomic_store_explicit(&all->service_max, semaphore_time_most(r->max_wait, r->max), memory_order_relaxed);
 }
 
 struct semaphores *semaphores_new(bool keyed, const struct semaphore_rule *rule)
