@@ -78,7 +78,7 @@ DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store f
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench decide fuzz clean help docs deps tests threaded fuzzers FORCE
+.PHONY: all run test unit check lint bench decide fuzz clean help docs golden deps tests threaded fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -131,6 +131,10 @@ docs: $(BUILD)/weir  ## write docs/reference.md, the manual pages and the JSON S
 	@$(BUILD)/weir doc > docs/reference.md
 	@$(BUILD)/weir doc --man > docs/weir.yaml.5
 	@$(BUILD)/weir schema > docs/weir.schema.json
+
+golden: tests  ## write the texts of tests/conf/bad anew; look at the difference before you keep it
+	@WEIR_GOLDEN=1 $(BUILD)/tests/unit/conf_files_test golden
+	@git --no-pager diff --stat tests/conf
 
 deps:  ## install what building and testing need (apt-get)
 	@tests/tools/deps.sh build test

@@ -60,13 +60,16 @@ struct field {
 
 /* Reads a mapping into `options` (zeroed, of the size that the table's offsets need): what the mapping says, or the
  * default, in the table's order. Unknown keys, wrong types and bounds are errors with their place and, for a key,
- * the nearest one that exists. `node` NULL (or a null value): defaults only; a required field is then an error at
- * load->node. */
+ * the nearest one that exists; all of them are told, -1 says that there were any. `node` NULL (or a null value): defaults only; a
+ * required field is then an error at load->node. */
 int fields_read(const struct field *, const struct yaml_node *, void *options, struct load *) must_check;
 
 /* The same for one mapping that feeds several tables, each with options of its own; they have no key in common. */
 struct field_set { const struct field *fields; void *options; };
 int fields_read_sets(const struct field_set *, size_t n, const struct yaml_node *, struct load *) must_check;
+
+/* Is there an unknown key in the mapping that was probably meant for this one of the table? */
+bool fields_misspelt(const struct field *, const struct yaml_node *map, const char *key);
 
 /* One value of the given type; shared with hand-written readers. */
 int field_read(const struct field *, const struct yaml_node *, void *at, struct load *) must_check;

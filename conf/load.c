@@ -43,6 +43,8 @@ int load_attribute(const struct load *l, struct str name)
 {
     struct nearest near;
 
+    if (l->filters_unknown)
+        return 0;
     nearest_init(&near, name);
     for (size_t i = 0; i < l->snap->attributes.n; i++) {
         if (str_eq(l->snap->attributes.v[i], name))

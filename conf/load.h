@@ -18,6 +18,7 @@ struct load {
     const struct filter *const *filters; /* the types there are; NULL-terminated */
     const struct yaml_node *node;        /* what is being read: where errors without a place point */
     struct str name;                     /* of the instance, in options_check() */
+    bool filters_unknown;                /* some filter could not be read: what it provides is missing, and not told again */
     struct str owner;                    /* of the filter being read: "route /v1/", "upstream api", "define x" */
 };
 

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include "lib/check.h"
+#include "lib/hash.h"
 
 #define WORD_MAX 40          /* longer words are not compared */
 
@@ -40,6 +40,67 @@ const struct named *named_repeated(struct named *v, size_t n, const struct named
         *earlier = &v[i - 1];
     }
     return found;
+}
+
+void named_sort(struct named *v, size_t n)
+{
+    if (n > 1)
+        qsort(v, n, sizeof(*v), by_name_and_place);
+}
+
+const struct named *named_next_repeat(const struct named *v, size_t n, size_t *at, const struct named **first)
+{
+    size_t i = *at + 1;
+
+    while (i < n && !str_eq(v[i - 1].name, v[i].name))
+        i++;
+    *at = i;
+    if (i >= n)
+        return NULL;
+    if (!*first || !str_eq((*first)->name, v[i].name))
+        *first = &v[i - 1];
+    return &v[i];
+}
+
+/* Names come from the configuration's author: the key need not be secret. */
+static size_t slot_of(const struct names *names, struct str name)
+{
+    static const struct hash_key key = {0x6e616d6564, 0x7468696e6773};
+    size_t i = hash_str(&key, name) & names->mask;
+
+    while (names->slots[i].thing && !str_eq(names->slots[i].name, name))
+        i = (i + 1) & names->mask;
+    return i;
+}
+
+void names_init(struct names *names, struct arena *arena, size_t most)
+{
+    size_t size = 4;
+
+    while (size < most * 2)
+        size *= 2;
+    *names = (struct names){arena_zalloc(arena, size * sizeof(*names->slots)), size - 1};
+}
+
+void names_put(struct names *names, struct str name, void *thing)
+{
+    struct names_slot *s = &names->slots[slot_of(names, name)];
+    if (!s->thing)
+        *s = (struct names_slot){name, thing};
+}
+
+void *names_get(const struct names *names, struct str name)
+{
+    return names->slots ? names->slots[slot_of(names, name)].thing : NULL;
+}
+
+/* A number is not like another. */
+static bool is_number(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return false;
+    return true;
 }
 
 void nearest_init(struct nearest *n, struct str word)
@@ -75,7 +136,10 @@ static unsigned distance(struct str a, struct str b)
 
 void nearest_try(struct nearest *n, struct str candidate)
 {
-    if (n->word.len == 0 || n->word.len > WORD_MAX || candidate.len == 0 || candidate.len > WORD_MAX)
+    if (n->word.len == 0 || n->word.len > WORD_MAX || candidate.len > WORD_MAX || is_number(candidate))
+        return;
+    size_t more = candidate.len > n->word.len ? candidate.len - n->word.len : n->word.len - candidate.len;
+    if (more >= n->distance)
         return;
     unsigned d = distance(n->word, candidate);
     if (d < n->distance) {

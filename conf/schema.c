@@ -26,7 +26,7 @@ static int workers_read(void *at, const struct yaml_node *n, struct load *l)
         return 0;
     }
     if (n->type == YAML_SCALAR && n->text.len && (n->text.at[0] < '0' || n->text.at[0] > '9'))
-        return load_err(l, n, CODE_word, "workers: \"%s\" is neither auto nor a number from 1 to 256", quoted(n->text).text);
+        return load_err(l, n, CODE_word, "workers: \"%s\" is neither auto nor a number from 1 to 256", yaml_quoted(n).text);
     return field_read(&number, n, out, l);
 }
 
@@ -43,8 +43,13 @@ static int log_to_read(void *at, const struct yaml_node *n, struct load *l)
             s->log_to = words[i].to;
             return 0;
         }
-    if (!str_starts(text, STR("/")))
-        return load_err(l, n, CODE_word, "log.to: must be stdout, stderr, none or an absolute path");
+    if (!str_starts(text, STR("/"))) {
+        struct nearest near;
+        nearest_init(&near, text);
+        for (size_t i = 0; i < array_len(words); i++)
+            nearest_try(&near, str_c(words[i].word));
+        return load_err(l, n, CODE_word, "log.to: must be stdout, stderr, none or an absolute path%s", nearest_hint(&near).text);
+    }
     s->log_to = LOG_TO_FILE;
     s->log_path = text;
     return 0;
@@ -143,11 +148,14 @@ int schema_read(struct schema *s, const struct yaml_node *root)
 {
     if (root->type == YAML_NULL)
         return load_err(&s->load, root, CODE_empty, "the configuration is empty; it needs version, listen and routes");
+    size_t before = s->load.diags->errors;
     s->load.node = root;
     s->load.snap->node = root;
-    if (fields_read(schema_fields, root, s->load.snap, &s->load) != 0)
-        return -1;
+    int res = fields_read(schema_fields, root, s->load.snap, &s->load);
     if (schema_listens_check(s, root) != 0)
-        return -1;
-    return schema_instances_check(s);
+        res = -1;
+    if (schema_instances_check(s) != 0)
+        res = -1;
+    check((res != 0) == (s->load.diags->errors > before));
+    return res;
 }

@@ -3,6 +3,7 @@
 #define SCHEMA_H
 
 #include "conf/load.h"
+#include "conf/named.h"
 #include "conf/snapshot.h"
 #include "filter.h"
 
@@ -19,6 +20,7 @@ struct schema_instance {
     struct str owner;
     bool defined;                        /* under `define` */
     bool used;                           /* some chain holds it */
+    bool broken;                         /* something in it is wrong: known by its name, and not judged further */
     struct schema_instance *next;
 };
 
@@ -26,6 +28,10 @@ struct schema {
     struct load load;
     struct schema_instance *instances, **tail;   /* in the order of the file */
     size_t n_instances;
+    struct names defined;                /* of `define`: struct schema_instance */
+    struct names upstreams;              /* struct upstream_conf; those in which something is wrong too */
+    /* What is wrong elsewhere already, so that names which may come from there are not called unknown. */
+    bool define_broken, upstreams_broken, filters_unknown;
 };
 
 static inline struct schema *schema_of(struct load *l) { return container_of(l, struct schema, load); }
@@ -39,7 +45,7 @@ extern const struct field schema_common_fields[];    /* name and mode, of every 
 
 struct schema_common { struct str name; int shadow; };
 
-/* Reads the whole document into load.snap; nothing outside its arena is touched. */
+/* Reads the whole document into load.snap; nothing outside its arena is touched. All that is wrong is told. */
 int schema_read(struct schema *, const struct yaml_node *root) must_check;
 
 /* For keys that are read once the rest of their mapping is known: accepts anything, stores nothing. */
@@ -67,7 +73,7 @@ int schema_endpoints_read(void *at, const struct yaml_node *, struct load *) mus
 /* schema_route.c: `routes` (at: the snapshot). */
 int schema_routes_read(void *at, const struct yaml_node *, struct load *) must_check;
 
-/* schema_match.c: a route's `match` (at: struct route_match). */
+/* schema_match.c: a route's `match` (at: struct route_match); one in which something is wrong is left without a path. */
 int schema_match_read(void *at, const struct yaml_node *, struct load *) must_check;
 /* The match in one line, such that two are the same if and only if they match the same requests; `names`: with the
  * names of parameters (for people), else without (to compare). */

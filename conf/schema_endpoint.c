@@ -24,9 +24,9 @@ static int unix_read(struct endpoint_conf *e, const struct yaml_node *n, struct 
     struct err why = {.text = ""};
 
     e->host = STR("");
-    e->authority = STR("localhost");
     if (address_of_path(str_of(e->url.at + 5, e->url.len - 5), &e->address, &why) != 0)
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": %s", quoted(e->url).text, why.text);
+    e->authority = STR("localhost");
     return 0;
 }
 
@@ -91,18 +91,23 @@ static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct l
     return http_read(e, rest, n, l);
 }
 
+/* Those that could be read; the same host is the same text then. */
 static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, struct load *l)
 {
-    struct named *v = mem_array(u->n, sizeof(*v));
-    const struct named *earlier = NULL;
+    struct named *v = mem_array(u->n + 1, sizeof(*v));
+    const struct named *again, *first = NULL;
+    size_t count = 0, at = 0;
     int res = 0;
 
     for (size_t i = 0; i < u->n; i++) {
         const struct endpoint_conf *e = &u->endpoints[i];
-        v[i] = (struct named){e->host.len ? e->authority : e->url, i};
+        if (e->authority.at)
+            v[count++] = (struct named){e->host.len ? e->authority : e->url, i};
     }
-    if (named_repeated(v, u->n, &earlier))
-        res = load_err(l, n, CODE_repeated, "endpoint \"%s\" stands here twice", quoted(earlier->name).text);
+    named_sort(v, count);
+    while ((again = named_next_repeat(v, count, &at, &first)) != NULL)
+        res = load_err(l, n->entries[again->index].value, CODE_repeated, "endpoint \"%s\" stands here twice",
+                       quoted(again->name).text);
     mem_free(v);
     return res;
 }
@@ -110,15 +115,17 @@ static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, 
 int schema_endpoints_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct upstream_conf *u = at;
+    int res = 0;
 
     if (n->type == YAML_MAP)
         return load_err(l, n, CODE_kind, "endpoints: must be a URL or a list of them");
-    u->n = n->type == YAML_LIST ? n->n : 1;
-    if (u->n == 0)
+    size_t count = n->type == YAML_LIST ? n->n : 1;
+    if (count == 0)
         return load_err(l, n, CODE_empty, "endpoints: needs at least one");
-    u->endpoints = arena_zalloc(l->arena, u->n * sizeof(*u->endpoints));
-    for (size_t i = 0; i < u->n; i++)
+    u->endpoints = arena_zalloc(l->arena, count * sizeof(*u->endpoints));
+    u->n = count;
+    for (size_t i = 0; i < count; i++)
         if (one_read(&u->endpoints[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
-            return -1;
-    return all_differ(u, n, l);
+            res = -1;
+    return all_differ(u, n, l) != 0 ? -1 : res;
 }

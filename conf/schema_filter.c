@@ -5,6 +5,9 @@
  * An instance from `define` is one struct, and so one shared state, for all who name it. An inline filter is an
  * instance of its own; its identity across reloads is its owner's name and its type, or its `name:`.
  *
+ * What is wrong in one filter is told, and the next is read. A filter in which something is wrong is `broken`: it keeps its name
+ * and its place, and nothing that would follow from it is told.
+ *
  * options_check() runs after all was read, when every attribute is known. Only instances that some chain holds get a
  * slot, shared state and a say in which attributes there are; an unused definition is only checked.
  */
@@ -34,25 +37,23 @@ static const struct filter *type_find(const struct load *l, struct str name)
     return NULL;
 }
 
-static struct schema_instance *define_find(struct load *l, struct str name)
-{
-    for (struct schema_instance *i = schema_of(l)->instances; i; i = i->next)
-        if (i->defined && str_eq(i->inst.name, name))
-            return i;
-    return NULL;
-}
+static struct schema_instance *define_find(struct load *l, struct str name) { return names_get(&schema_of(l)->defined, name); }
 
-static int unknown_filter(struct load *l, const struct yaml_node *at, struct str name, bool names_too)
+/* `names_too`: a name from `define` may stand here. */
+static int unknown_filter(struct load *l, const struct yaml_node *at, bool names_too)
 {
     struct nearest near;
 
-    nearest_init(&near, name);
+    l->filters_unknown = true;
+    if (names_too && schema_of(l)->define_broken)
+        return -1;
+    nearest_init(&near, at->text);
     for (const struct filter *const *f = l->filters; *f; f++)
         nearest_try(&near, str_c((*f)->name));
-    for (struct schema_instance *i = schema_of(l)->instances; names_too && i; i = i->next)
+    for (struct schema_instance *i = schema_of(l)->instances; names_too && i && !diags_full(l->diags); i = i->next)
         if (i->defined)
             nearest_try(&near, i->inst.name);
-    return load_err(l, at, CODE_unknown_name, "unknown filter \"%s\"%s", quoted(name).text, nearest_hint(&near).text);
+    return load_err(l, at, CODE_unknown_name, "unknown filter \"%s\"%s", yaml_quoted(at).text, nearest_hint(&near).text);
 }
 
 static bool is_name(struct str s)
@@ -78,10 +79,35 @@ static int name_check(struct load *l, const struct yaml_node *at, struct str nam
     return 0;
 }
 
+static int options_read(struct load *l, struct schema_instance *i, const struct yaml_node *options, struct schema_common *common)
+{
+    const char *type = i->inst.type->name;
+
+    if (options && options->type != YAML_MAP && options->type != YAML_NULL)
+        return load_err(l, options, CODE_kind, "%s: its options must be a mapping: {%s: {key: value}}", type, type);
+    const struct field_set sets[] = {{i->inst.type->fields, i->options}, {schema_common_fields, common}};
+    l->node = i->node;
+    return fields_read_sets(sets, array_len(sets), options, l);
+}
+
+/* What `name:` among an inline filter's options says; {NULL, 0}: nothing that can be used. */
+static struct str name_read(struct load *l, struct schema_instance *i, const struct yaml_node *options, struct str name)
+{
+    const struct yaml_node *named = yaml_get(options, "name");
+
+    if (!named || named->type != YAML_SCALAR)
+        return (struct str){NULL, 0};
+    if (i->defined)
+        (void)load_err(l, named, CODE_together, "a filter under define is named by its key, \"%s\"", quoted(name).text);
+    else if (name_check(l, named, named->text) == 0)
+        return named->text;
+    i->broken = true;
+    return (struct str){NULL, 0};
+}
+
 /* One filter with its options (NULL: all defaults). `node` is where it stands; `name` {NULL, 0}: inline. */
-static int instance_read(struct load *l, const struct filter *type, const struct yaml_node *node,
-                         const struct yaml_node *options, struct str name, struct str owner,
-                         struct schema_instance **out)
+static struct schema_instance *instance_read(struct load *l, const struct filter *type, const struct yaml_node *node,
+                                             const struct yaml_node *options, struct str name, struct str owner)
 {
     struct schema *schema = schema_of(l);
     struct schema_instance *i = arena_zalloc(l->arena, sizeof(*i));
@@ -94,27 +120,14 @@ static int instance_read(struct load *l, const struct filter *type, const struct
     i->node = options && options->type == YAML_MAP ? options : node;
     i->owner = owner;
     i->defined = name.at != NULL;
-    if (options && options->type != YAML_MAP && options->type != YAML_NULL)
-        return load_err(l, options, CODE_kind, "%s: its options must be a mapping: {%s: {key: value}}", type->name,
-                        type->name);
-
-    const struct field_set sets[] = {{type->fields, i->options}, {schema_common_fields, &common}};
-    l->node = i->node;
-    if (fields_read_sets(sets, array_len(sets), options, l) != 0)
-        return -1;
-    const struct yaml_node *named = yaml_get(options, "name");
-    if (named && i->defined)
-        return load_err(l, named, CODE_together, "a filter under define is named by its key, \"%s\"", quoted(name).text);
-    if (named && name_check(l, named, common.name) != 0)
-        return -1;
+    i->broken = options_read(l, i, options, &common) != 0;
+    struct str given = name_read(l, i, options, name);
     i->inst.shadow = common.shadow == 1;
-    i->inst.name = i->defined ? name : named ? common.name
-                 : arena_printf(l->arena, STR_FMT " %s", STR_ARG(owner), type->name);
+    i->inst.name = i->defined ? name : given.at ? given : arena_printf(l->arena, STR_FMT " %s", STR_ARG(owner), type->name);
     *schema->tail = i;
     schema->tail = &i->next;
     schema->n_instances++;
-    *out = i;
-    return 0;
+    return i;
 }
 
 /* {type: options}: the type and where its options are. */
@@ -131,40 +144,66 @@ static int one_key(struct load *l, const struct yaml_node *n, const struct filte
     *options = n->entries[0].value;
     if (*type)
         return 0;
-    if (define_find(l, n->entries[0].key->text))
-        return load_err(l, n->entries[0].key, CODE_filter_form, "\"%s\" is an instance from define: write its name alone, without "
-                        "options", quoted(n->entries[0].key->text).text);
-    return unknown_filter(l, n->entries[0].key, n->entries[0].key->text, false);
+    struct schema_instance *defined = define_find(l, n->entries[0].key->text);
+    if (!defined)
+        return unknown_filter(l, n->entries[0].key, false);
+    defined->used = true;
+    return load_err(l, n->entries[0].key, CODE_filter_form, "\"%s\" is an instance from define: write its name alone, "
+                    "without options", quoted(n->entries[0].key->text).text);
 }
 
-static int define_one(struct load *l, const struct yaml_entry *e)
+/* Its type and options; NULL: they cannot be read. */
+static struct schema_instance *define_read(struct load *l, const struct yaml_entry *e)
 {
     const struct yaml_node *options = NULL;
     const struct filter *type = NULL;
-    struct schema_instance *ignored;
+    int res = name_check(l, e->key, e->key->text);
 
-    if (name_check(l, e->key, e->key->text) != 0)
-        return -1;
     if (e->value->type == YAML_SCALAR) {
         type = type_find(l, e->value->text);
-        if (!type)
-            return unknown_filter(l, e->value, e->value->text, false);
+        if (!type) {
+            (void)unknown_filter(l, e->value, false);
+            return NULL;
+        }
     } else if (one_key(l, e->value, &type, &options) != 0) {
-        return -1;
+        return NULL;
     }
-    return instance_read(l, type, e->value, options, e->key->text,
-                         arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)), &ignored);
+    struct schema_instance *i = instance_read(l, type, e->value, options, e->key->text,
+                                              arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)));
+    i->broken = i->broken || res != 0;
+    return i;
+}
+
+/* A name whose filter cannot be read is known all the same, so that its users are not called wrong too. */
+static int define_one(struct load *l, const struct yaml_entry *e)
+{
+    static const struct schema_instance unread = {.defined = true, .broken = true};
+    struct schema_instance *i = define_read(l, e);
+
+    if (!i) {
+        i = arena_zalloc(l->arena, sizeof(*i));
+        *i = unread;
+        i->inst.name = e->key->text;
+    }
+    names_put(&schema_of(l)->defined, e->key->text, i);
+    return i->broken ? -1 : 0;
 }
 
 int schema_define_read(void *at, const struct yaml_node *n, struct load *l)
 {
+    struct schema *schema = schema_of(l);
+    int res = 0;
+
     (void)at;
-    if (n->type != YAML_MAP)
+    if (n->type != YAML_MAP) {
+        schema->define_broken = true;
         return load_err(l, n, CODE_kind, "define: must be a mapping of names to filters: {name: {type: {options}}}");
+    }
+    names_init(&schema->defined, l->arena, n->n);
     for (size_t i = 0; i < n->n; i++)
         if (define_one(l, &n->entries[i]) != 0)
-            return -1;
-    return 0;
+            res = -1;
+    return res;
 }
 
 static int place_check(struct load *l, const struct yaml_node *n, const struct filter *type, unsigned place)
@@ -185,25 +224,30 @@ static int place_check(struct load *l, const struct yaml_node *n, const struct f
     return load_err(l, n, CODE_filter_place, "%s may not stand on %s; only on %s", type->name, here, allowed);
 }
 
-static int item_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
-                     struct schema_instance **out)
+/* One item of a list. NULL: it cannot be read, may not stand here, or has been found wrong where it is defined. */
+static struct schema_instance *item_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner)
 {
     const struct yaml_node *options = NULL;
     const struct filter *type = NULL;
+    struct schema_instance *i = n->type == YAML_SCALAR ? define_find(l, n->text) : NULL;
 
-    if (n->type == YAML_SCALAR) {
-        *out = define_find(l, n->text);
-        type = *out ? (*out)->inst.type : type_find(l, n->text);
-        if (!type)
-            return unknown_filter(l, n, n->text, true);
-        if (*out)
-            return place_check(l, n, type, place);
-    } else if (one_key(l, n, &type, &options) != 0) {
-        return -1;
+    if (i) {
+        i->used = true;
+        return i->inst.type && place_check(l, n, i->inst.type, place) == 0 ? i : NULL;
     }
-    if (place_check(l, n, type, place) != 0)
-        return -1;
-    return instance_read(l, type, n, options, (struct str){NULL, 0}, owner, out);
+    if (n->type == YAML_SCALAR) {
+        type = type_find(l, n->text);
+        if (!type) {
+            (void)unknown_filter(l, n, true);
+            return NULL;
+        }
+    } else if (one_key(l, n, &type, &options) != 0) {
+        return NULL;
+    }
+    int res = place_check(l, n, type, place);
+    i = instance_read(l, type, n, options, (struct str){NULL, 0}, owner);
+    i->broken = i->broken || res != 0;
+    return i;
 }
 
 static void chain_flags(struct chain_conf *c, const struct instance *in)
@@ -217,51 +261,66 @@ static void chain_flags(struct chain_conf *c, const struct instance *in)
     c->keep_body = c->keep_body > keep ? c->keep_body : keep;
 }
 
-int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner,
-                      struct chain_conf *out)
+static bool holds(const struct instance *const *v, size_t n, const struct instance *one)
 {
-    if (!n)
+    for (size_t i = 0; i < n; i++)
+        if (v[i] == one)
+            return true;
+    return false;
+}
+
+int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner, struct chain_conf *out)
+{
+    int res = 0;
+
+    if (!n || n->type == YAML_NULL)          /* of which the table's reader has told */
         return 0;
     if (n->type != YAML_LIST)
         return load_err(l, n, CODE_kind, "filters: must be a list");
     const struct instance **v = arena_zalloc(l->arena, (n->n + 1) * sizeof(*v));
     for (size_t i = 0; i < n->n; i++) {
-        struct schema_instance *s = NULL;
-        if (item_read(l, n->entries[i].value, place, owner, &s) != 0)
-            return -1;
-        for (size_t j = 0; s->used && j < i; j++)
-            if (v[j] == &s->inst)
-                return load_err(l, n->entries[i].value, CODE_repeated, "\"%s\" stands twice in this list",
-                                quoted(s->inst.name).text);
+        struct schema_instance *s = item_read(l, n->entries[i].value, place, owner);
+        if (!s || s->broken)
+            res = -1;
+        if (s && s->used && holds(v, out->n, &s->inst))
+            res = load_err(l, n->entries[i].value, CODE_repeated, "\"%s\" stands twice in this list",
+                           quoted(s->inst.name).text);
+        if (!s)
+            continue;
         s->used = true;
-        v[i] = &s->inst;
-        chain_flags(out, &s->inst);
+        v[out->n++] = &s->inst;
+        if (!s->broken)
+            chain_flags(out, &s->inst);
     }
     out->v = v;
-    out->n = n->n;
-    return 0;
+    return res;
 }
 
+/* Those that may run. */
 static int names_check(struct schema *s)
 {
     struct named *v = mem_array(s->n_instances + 1, sizeof(*v));
     const struct schema_instance **by_index = mem_array(s->n_instances + 1, sizeof(struct schema_instance *));
-    const struct named *earlier = NULL;
-    size_t n = 0;
+    const struct named *again, *first = NULL;
+    size_t n = 0, at = 0;
     int res = 0;
 
-    for (const struct schema_instance *i = s->instances; i; i = i->next, n++) {
-        v[n] = (struct named){i->inst.name, n};
-        by_index[n] = i;
+    for (const struct schema_instance *i = s->instances; i; i = i->next)
+        if (!i->broken) {
+            v[n] = (struct named){i->inst.name, n};
+            by_index[n++] = i;
+        }
+    named_sort(v, n);
+    while ((again = named_next_repeat(v, n, &at, &first)) != NULL) {
+        const struct schema_instance *i = by_index[again->index];
+        const char *type = i->inst.type->name;
+        if (is_name(i->inst.name))
+            res = load_err(&s->load, i->node, CODE_name_taken, "the name \"%s\" is taken by a filter at line %u; to share "
+                           "one, put it under define", quoted(i->inst.name).text, by_index[first->index]->node->line);
+        else if (i->owner.at == by_index[first->index]->owner.at)        /* else two owners have one name, and were told */
+            res = load_err(&s->load, i->node, CODE_name_taken, "a second %s in one list needs a name: {%s: {name: ...}}", type,
+                           type);
     }
-    const struct named *again = named_repeated(v, n, &earlier);
-    const struct schema_instance *i = again ? by_index[again->index] : NULL;
-    if (i && is_name(i->inst.name))
-        res = load_err(&s->load, i->node, CODE_name_taken, "the name \"%s\" is taken by a filter at line %u; to share one, put it "
-                       "under define", quoted(i->inst.name).text, by_index[earlier->index]->node->line);
-    else if (i)
-        res = load_err(&s->load, i->node, CODE_name_taken, "a second %s in one list needs a name: {%s: {name: ...}}",
-                       i->inst.type->name, i->inst.type->name);
     mem_free(v);
     mem_free(by_index);
     return res;
@@ -301,20 +360,26 @@ static void slots_give(struct schema *s)
         }
 }
 
+static int instance_check(struct schema *s, struct schema_instance *i)
+{
+    const struct filter *type = i->inst.type;
+
+    s->load.node = i->node;
+    s->load.owner = i->owner;
+    s->load.name = i->inst.name;
+    if (!i->used && !i->broken && !s->load.filters_unknown)
+        load_warn(&s->load, NULL, CODE_unused, "\"%s\" is defined and nobody uses it", quoted(i->inst.name).text);
+    return type->options_check && !i->broken ? type->options_check(i->options, &s->load) : 0;
+}
+
 int schema_instances_check(struct schema *s)
 {
-    if (names_check(s) != 0)
-        return -1;
+    int res = names_check(s);
+
     attributes_collect(s);
-    for (struct schema_instance *i = s->instances; i; i = i->next) {
-        s->load.node = i->node;
-        s->load.owner = i->owner;
-        s->load.name = i->inst.name;
-        if (!i->used)
-            load_warn(&s->load, NULL, CODE_unused, "\"%s\" is defined and nobody uses it", quoted(i->inst.name).text);
-        if (i->inst.type->options_check && i->inst.type->options_check(i->options, &s->load) != 0)
-            return -1;
-    }
+    for (struct schema_instance *i = s->instances; i; i = i->next)
+        if (instance_check(s, i) != 0)
+            res = -1;
     slots_give(s);
-    return 0;
+    return res;
 }

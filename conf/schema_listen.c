@@ -54,27 +54,28 @@ static int one_read(struct listen_conf *c, const struct yaml_node *n, struct loa
         return load_err(l, n, CODE_kind, "a listener is an address such as 127.0.0.1:8080, or a mapping with the key \"at\"");
     l->node = map;
     c->node = map;
-    if (fields_read(schema_listen_fields, map, c, l) != 0)
-        return -1;
-    if (address_parse(c->at, &c->address, &why) != 0)
-        return load_err(l, yaml_get(map, "at"), CODE_address, "%s", why.text);
+    int res = fields_read(schema_listen_fields, map, c, l);
+    const struct yaml_node *at = yaml_get(map, "at");
+    if (at && at->type == YAML_SCALAR && address_parse(c->at, &c->address, &why) != 0)
+        res = load_err(l, at, CODE_address, "%s", why.text);
     struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
-    return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters);
+    return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters) != 0 ? -1 : res;
 }
 
 int schema_listens_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
     size_t count = n->type == YAML_LIST ? n->n : 1;
+    int res = 0;
 
     if (count == 0)
         return load_err(l, n, CODE_empty, "listen: needs at least one address");
     s->listens = arena_zalloc(l->arena, count * sizeof(*s->listens));
     for (size_t i = 0; i < count; i++)
         if (one_read(&s->listens[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
-            return -1;
+            res = -1;
     s->n_listens = count;
-    return 0;
+    return res;
 }
 
 static int own_read(struct listen_conf *c, const char *key, const struct yaml_node *n, struct load *l)
@@ -126,19 +127,18 @@ int schema_listens_check(struct schema *schema, const struct yaml_node *root)
 {
     const struct snapshot *s = schema->load.snap;
     struct named *v = mem_array(s->n_listens + 2, sizeof(*v));
-    const struct named *earlier = NULL;
-    size_t n = 0;
+    const struct named *again, *first = NULL;
+    size_t n = 0, at = 0;
     int res = 0;
 
     for (size_t i = 0; i < s->n_listens; i++)
         named_add(v, &n, i, &s->listens[i]);
     named_add(v, &n, s->n_listens, &s->admin);
     named_add(v, &n, s->n_listens + 1, &s->probes);
-    const struct named *again = named_repeated(v, n, &earlier);
-    if (again)
+    named_sort(v, n);
+    while ((again = named_next_repeat(v, n, &at, &first)) != NULL)
         res = load_err(&schema->load, place_of(s, root, again->index), CODE_address_taken,
-                       "this address is taken at line %u already",
-                       place_of(s, root, earlier->index)->line);
+                       "this address is taken at line %u already", place_of(s, root, first->index)->line);
     mem_free(v);
     return res;
 }

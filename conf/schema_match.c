@@ -68,17 +68,18 @@ static bool is_param_name(struct str s)
 static int params_check(struct load *l, const struct yaml_node *n, const char *what, struct str path)
 {
     struct str s;
+    int res = 0;
     for (size_t pos = 0; segment_next(path, &pos, &s);) {
         if (str_eq(s, STR("*")) || str_eq(s, STR("**")))
-            return load_err(l, n, CODE_path, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
+            res = load_err(l, n, CODE_path, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
                             "\":name\" one segment",
                             what);
         if (s.len && s.at[0] == ':' && !is_param_name(str_of(s.at + 1, s.len - 1)))
-            return load_err(l, n, CODE_path, "%s: \"%s\" must be \":\" and a name of letters, digits and \"_\", "
-                            "a whole segment",
-                            what, quoted(s).text);
+            res = load_err(l, n, CODE_path, "%s: \"%s\" must be \":\" and a name of letters, digits and \"_\", "
+                           "a whole segment",
+                           what, quoted(s).text);
     }
-    return 0;
+    return res;
 }
 
 int schema_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, bool params)
@@ -157,40 +158,50 @@ static int by_header(const void *a, const void *b)
     return by_text(((const struct pair *)a)->key, ((const struct pair *)b)->key);
 }
 
+static int method_check(struct load *l, const struct yaml_node *n)
+{
+    if (!http_is_token(n->text))
+        return load_err(l, n, CODE_method, "match.method: \"%s\" is not a method", yaml_quoted(n).text);
+    for (size_t j = 0; j < n->text.len; j++)
+        if (n->text.at[j] >= 'a' && n->text.at[j] <= 'z')
+            return load_err(l, n, CODE_method, "match.method: \"%s\": methods are written in capitals", yaml_quoted(n).text);
+    return 0;
+}
+
+/* `n` is a scalar or a list of them. */
 static int methods_check(struct load *l, const struct yaml_node *n, struct texts *methods)
 {
+    int res = 0;
+
     if (methods->n > METHODS_MAX)
         return load_err(l, n, CODE_bounds, "match.method: more than %d methods", METHODS_MAX);
-    for (size_t i = 0; i < methods->n; i++) {
-        const struct yaml_node *at = n->type == YAML_LIST ? n->entries[i].value : n;
-        struct str m = methods->v[i];
-        if (!http_is_token(m))
-            return load_err(l, at, CODE_method, "match.method: \"%s\" is not a method", quoted(m).text);
-        for (size_t j = 0; j < m.len; j++)
-            if (m.at[j] >= 'a' && m.at[j] <= 'z')
-                return load_err(l, at, CODE_method, "match.method: \"%s\": methods are written in capitals", quoted(m).text);
-    }
+    for (size_t i = 0; i < methods->n; i++)
+        if (method_check(l, n->type == YAML_LIST ? n->entries[i].value : n) != 0)
+            res = -1;
     if (methods->n > 1)
         qsort(methods->v, methods->n, sizeof(*methods->v), by_method);
     for (size_t i = 1; i < methods->n; i++)
         if (str_eq(methods->v[i - 1], methods->v[i]))
-            return load_err(l, n, CODE_repeated, "match.method: \"%s\" stands there twice", quoted(methods->v[i]).text);
+            res = load_err(l, n, CODE_repeated, "match.method: \"%s\" stands there twice", quoted(methods->v[i]).text);
     if (n->type == YAML_LIST && methods->n == 0)
-        return load_err(l, n, CODE_empty, "match.method: the list is empty; leave the key out for any method");
-    return 0;
+        res = load_err(l, n, CODE_empty, "match.method: the list is empty; leave the key out for any method");
+    return res;
 }
 
+/* `n` is a mapping of scalars. */
 static int header_check(struct load *l, const struct yaml_node *n, struct pairs *headers)
 {
+    int res = 0;
+
     if (headers->n > HEADERS_MAX)
         return load_err(l, n, CODE_bounds, "match.header: more than %d, which no request has", HEADERS_MAX);
     for (size_t i = 0; i < headers->n; i++) {
         struct pair *p = &headers->v[i];
         if (!http_is_token(p->key))
-            return load_err(l, n->entries[i].key, CODE_header, "match.header: \"%s\" is not a header's name",
-                            quoted(p->key).text);
+            res = load_err(l, n->entries[i].key, CODE_header, "match.header: \"%s\" is not a header's name",
+                           quoted(p->key).text);
         if (!http_is_field_value(p->value))
-            return load_err(l, n->entries[i].value, CODE_header, "match.header: no header has such a value");
+            res = load_err(l, n->entries[i].value, CODE_header, "match.header: no header has such a value");
         char *low = arena_alloc(l->arena, p->key.len + 1);
         for (size_t j = 0; j < p->key.len; j++)
             low[j] = str_lower(p->key.at[j]);
@@ -200,8 +211,20 @@ static int header_check(struct load *l, const struct yaml_node *n, struct pairs 
         qsort(headers->v, headers->n, sizeof(*headers->v), by_header);
     for (size_t i = 1; i < headers->n; i++)
         if (str_eq(headers->v[i - 1].key, headers->v[i].key))
-            return load_err(l, n, CODE_repeated, "match.header: \"%s\" stands there twice", quoted(headers->v[i].key).text);
-    return 0;
+            res = load_err(l, headers->v[i].node, CODE_repeated, "match.header: \"%s\" stands there twice",
+                           quoted(headers->v[i].key).text);
+    return res;
+}
+
+/* Was it of the right kind, so that it was read? Else the field's reader has told. */
+static bool all_scalars(const struct yaml_node *n)
+{
+    if (n && n->type == YAML_SCALAR)
+        return true;
+    for (size_t i = 0; n && i < n->n; i++)
+        if (n->entries[i].value->type != YAML_SCALAR)
+            return false;
+    return n && n->type != YAML_NULL;
 }
 
 int schema_match_read(void *at, const struct yaml_node *n, struct load *l)
@@ -211,17 +234,21 @@ int schema_match_read(void *at, const struct yaml_node *n, struct load *l)
 
     if (map->type != YAML_MAP)
         return load_err(l, n, CODE_kind, "match: must be a path, or a mapping with path, host, method, header");
-    if (fields_read(schema_match_fields, map, m, l) != 0)
-        return -1;
+    int res = fields_read(schema_match_fields, map, m, l);
     const struct yaml_node *path = yaml_get(map, "path"), *host = yaml_get(map, "host");
     const struct yaml_node *method = yaml_get(map, "method"), *header = yaml_get(map, "header");
-    if (schema_path_check(l, path, "match", m->path, true) != 0 || params_differ(l, path, m->path) != 0)
-        return -1;
-    if (host && host_check(l, host, &m->host) != 0)
-        return -1;
-    if (method && methods_check(l, method, &m->methods) != 0)
-        return -1;
-    return header ? header_check(l, header, &m->headers) : 0;
+    if (path && path->type == YAML_SCALAR &&
+        (schema_path_check(l, path, "match", m->path, true) != 0 || params_differ(l, path, m->path) != 0))
+        res = -1;
+    if (host && host->type == YAML_SCALAR && host_check(l, host, &m->host) != 0)
+        res = -1;
+    if (method && method->type != YAML_MAP && all_scalars(method) && methods_check(l, method, &m->methods) != 0)
+        res = -1;
+    if (header && header->type == YAML_MAP && all_scalars(header) && header_check(l, header, &m->headers) != 0)
+        res = -1;
+    if (res != 0)
+        m->path = (struct str){NULL, 0};         /* nothing that follows from it is told */
+    return res;
 }
 
 /* Text that grows by doubling, so that a long match costs what it is long. */

@@ -36,56 +36,71 @@ static const struct field rewrite_fields[] = {
     {.type = FIELD_END},
 };
 
+static int header_check(struct load *l, const char *key, const struct pair *p)
+{
+    int res = 0;
+
+    if (!http_is_token(p->key))
+        res = load_err(l, p->node, CODE_header, "%s: \"%s\" is not a header's name", key, quoted(p->key).text);
+    else if (http_name_is_reserved(p->key))
+        res = load_err(l, p->node, CODE_header, "%s: \"%s\" is set by weir itself", key, quoted(p->key).text);
+    if (!http_is_field_value(p->value))
+        res = load_err(l, p->node, CODE_header, "%s: the value of \"%s\" holds a line break or another control character",
+                       key, quoted(p->key).text);
+    return res;
+}
+
 int schema_headers_check(struct load *l, const char *key, const struct pairs *pairs)
 {
+    int res = 0;
+
     if (pairs->n > HEADERS_MAX)
         return load_err(l, NULL, CODE_bounds, "%s: more than %d", key, HEADERS_MAX);
     for (size_t i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->v[i];
-        if (!http_is_token(p->key))
-            return load_err(l, p->node, CODE_header, "%s: \"%s\" is not a header's name", key, quoted(p->key).text);
-        if (!http_is_field_value(p->value))
-            return load_err(l, p->node, CODE_header, "%s: the value of \"%s\" holds a line break or another control character", key,
-                            quoted(p->key).text);
-        if (http_name_is_reserved(p->key))
-            return load_err(l, p->node, CODE_header, "%s: \"%s\" is set by weir itself", key, quoted(p->key).text);
+        if (header_check(l, key, p) != 0)
+            res = -1;
         for (size_t j = 0; j < i; j++)
             if (str_eq_nocase(pairs->v[j].key, p->key))
-                return load_err(l, p->node, CODE_repeated, "%s: \"%s\" stands there twice", key, quoted(p->key).text);
+                res = load_err(l, p->node, CODE_repeated, "%s: \"%s\" stands there twice", key, quoted(p->key).text);
     }
-    return 0;
+    return res;
 }
 
 static int respond_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct respond_conf *r = at;
+    const struct yaml_node *body = yaml_get(n, "body");
 
     r->set = true;
-    if (fields_read(respond_fields, n, r, l) != 0 ||
-        schema_headers_check(l, "respond.headers", &r->headers) != 0)
-        return -1;
+    int res = fields_read(respond_fields, n, r, l);
+    if (schema_headers_check(l, "respond.headers", &r->headers) != 0)
+        res = -1;
     if (r->body.len && (r->status == 204 || r->status == 304))
-        return load_err(l, yaml_get(n, "body"), CODE_status, "respond.body: an answer with status %u has no body",
-                        (unsigned)r->status);
-    return 0;
+        res = load_err(l, body, CODE_status, "respond.body: an answer with status %u has no body", (unsigned)r->status);
+    return res;
+}
+
+static int unknown_upstream(const struct yaml_node *n, struct load *l)
+{
+    struct nearest near;
+
+    if (schema_of(l)->upstreams_broken)
+        return 0;
+    nearest_init(&near, n->text);
+    for (size_t i = 0; i < l->snap->n_upstreams && !diags_full(l->diags); i++)
+        nearest_try(&near, l->snap->upstreams[i].name);
+    return load_err(l, n, CODE_unknown_name, "unknown upstream \"%s\"%s", yaml_quoted(n).text, nearest_hint(&near).text);
 }
 
 static int upstream_read(void *at, const struct yaml_node *n, struct load *l)
 {
     const struct upstream_conf **u = at;
-    struct nearest near;
 
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "upstream: must be the name of one");
-    nearest_init(&near, n->text);
-    for (size_t i = 0; i < l->snap->n_upstreams && !*u; i++) {
-        if (str_eq(l->snap->upstreams[i].name, n->text))
-            *u = &l->snap->upstreams[i];
-        nearest_try(&near, l->snap->upstreams[i].name);
-    }
-    if (!*u)
-        return load_err(l, n, CODE_conflict, "unknown upstream \"%s\"%s", quoted(n->text).text, nearest_hint(&near).text);
-    return 0;
+    *u = names_get(&schema_of(l)->upstreams, n->text);
+    return *u ? 0 : unknown_upstream(n, l);
 }
 
 static const struct field fallback_fields[] = {
@@ -96,6 +111,9 @@ static const struct field fallback_fields[] = {
     {.type = FIELD_END},
 };
 
+/* Exactly one of two keys, which may be wrong in itself. */
+static bool one_of(const struct yaml_node *map, const char *a, const char *b) { return !yaml_get(map, a) != !yaml_get(map, b); }
+
 static int fallback_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct route_conf *r = at;
@@ -103,18 +121,17 @@ static int fallback_read(void *at, const struct yaml_node *n, struct load *l)
 
     if (map->type != YAML_MAP)
         return load_err(l, n, CODE_kind, "fallback: must be an upstream's name, or {respond: {status: 503}}");
-    if (fields_read(fallback_fields, map, r, l) != 0)
-        return -1;
-    if (!r->fallback.upstream == !r->fallback.respond.set)
-        return load_err(l, n, CODE_together, "fallback: needs an upstream or a respond, and only one of them");
-    return 0;
+    int res = fields_read(fallback_fields, map, r, l);
+    if (res == 0 && !one_of(map, "upstream", "respond"))
+        res = load_err(l, n, CODE_together, "fallback: needs an upstream or a respond, and only one of them");
+    return res;
 }
 
 static int prefix_check(const struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     struct str match = r->match.path, prefix = r->rewrite.prefix;
 
-    if (match.at[match.len - 1] != '/')
+    if (match.len && match.at[match.len - 1] != '/')
         return load_err(l, n, CODE_rewrite, "rewrite.prefix: the match \"%s\" is one path; "
                         "a prefix needs one that ends with \"/\"",
                         quoted(match).text);
@@ -128,17 +145,18 @@ static int prefix_check(const struct route_conf *r, const struct yaml_node *n, s
 static int path_check(const struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     struct str name, known;
+    int res = 0;
 
     if (schema_path_check(l, n, "rewrite", r->rewrite.path, true) != 0)
         return -1;
-    for (size_t pos = 0; schema_param_next(r->rewrite.path, &pos, &name);) {
+    for (size_t pos = 0; r->match.path.len && schema_param_next(r->rewrite.path, &pos, &name);) {
         bool found = false;
         for (size_t p = 0; !found && schema_param_next(r->match.path, &p, &known);)
             found = str_eq(known, name);
         if (!found)
-            return load_err(l, n, CODE_rewrite, "rewrite: the match has no \":%s\"", quoted(name).text);
+            res = load_err(l, n, CODE_rewrite, "rewrite: the match has no \":%s\"", quoted(name).text);
     }
-    return 0;
+    return res;
 }
 
 static int rewrite_read(void *at, const struct yaml_node *n, struct load *l)
@@ -150,11 +168,11 @@ static int rewrite_read(void *at, const struct yaml_node *n, struct load *l)
         return load_err(l, n, CODE_kind, "rewrite: must be a path, or {prefix: /path/}");
     if (fields_read(rewrite_fields, map, r, l) != 0)
         return -1;
-    const struct yaml_node *prefix = yaml_get(map, "prefix"), *path = yaml_get(map, "path");
-    if (!prefix == !path)
+    if (!one_of(map, "prefix", "path"))
         return load_err(l, n, CODE_together, "rewrite: needs a prefix or a path, and only one of them");
+    const struct yaml_node *prefix = yaml_get(map, "prefix");
     r->rewrite.set = true;
-    return prefix ? prefix_check(r, prefix, l) : path_check(r, path, l);
+    return prefix ? prefix_check(r, prefix, l) : path_check(r, yaml_get(map, "path"), l);
 }
 
 const struct field schema_route_fields[] = {
@@ -194,51 +212,105 @@ static bool is_printable(struct str s)
     return s.len > 0 && s.len <= 200;
 }
 
+/* What its keys say together. */
+static int keys_check(const struct route_conf *r, const struct yaml_node *n, struct load *l)
+{
+    const struct yaml_node *upstream = yaml_get(n, "upstream"), *respond = yaml_get(n, "respond");
+    const struct yaml_node *fallback = yaml_get(n, "fallback"), *rewrite = yaml_get(n, "rewrite");
+    int res = 0;
+
+    if (upstream && respond)
+        res = load_err(l, respond, CODE_together, "a route has an upstream or a respond, not both");
+    if (respond && !upstream && rewrite)
+        res = load_err(l, rewrite, CODE_together, "rewrite: a route with respond sends nothing on");
+    if (respond && !upstream && fallback)
+        res = load_err(l, fallback, CODE_together, "fallback: a route with respond has no upstream that could fail");
+    if (fallback && r->upstream && r->fallback.upstream == r->upstream)
+        res = load_err(l, fallback, CODE_conflict, "fallback: is the route's own upstream");
+    return res;
+}
+
+/* {NULL, 0}: nothing that it can be called. */
+static int name_read(struct route_conf *r, const struct yaml_node *n, struct load *l)
+{
+    const struct yaml_node *name = yaml_get(n, "name");
+    bool ok = name && name->type == YAML_SCALAR && is_printable(r->name);
+
+    if (!ok)
+        r->name = r->match.path.len && !name ? schema_match_text(l->arena, &r->match, true) : (struct str){NULL, 0};
+    if (name && name->type == YAML_SCALAR && !ok)
+        return load_err(l, name, CODE_name, "name: must be 1 to 200 printable characters");
+    return 0;
+}
+
+/* Whose filters a route's are: by its name; without one, by its number, so that none is another's. */
+static struct str owner_of(const struct route_conf *r, struct load *l)
+{
+    return r->name.at ? arena_printf(l->arena, "route " STR_FMT, STR_ARG(r->name))
+                      : arena_printf(l->arena, "route #%u", r->index + 1);
+}
+
 static int one_read(struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     if (n->type != YAML_MAP)
         return load_err(l, n, CODE_kind, "a route is a mapping with match and upstream, or match and respond");
     l->node = n;
-    if (fields_read(schema_route_fields, n, r, l) != 0)
-        return -1;
-    if (!r->upstream == !r->respond.set)
-        return load_err(l, n, CODE_together, r->upstream ? "a route has an upstream or a respond, not both"
-                                               : "a route needs an upstream, or a respond");
-    if (r->rewrite.set && r->respond.set)
-        return load_err(l, yaml_get(n, "rewrite"), CODE_together, "rewrite: a route with respond sends nothing on");
-    const struct yaml_node *fallback = yaml_get(n, "fallback");
-    if (fallback && (!r->upstream || r->fallback.upstream == r->upstream))
-        return load_err(l, fallback, CODE_conflict, r->upstream ? "fallback: is the route's own upstream"
-                                                      : "fallback: a route with respond has no upstream that could fail");
-    const struct yaml_node *name = yaml_get(n, "name");
-    if (name && !is_printable(r->name))
-        return load_err(l, name, CODE_name, "name: must be 1 to 200 printable characters");
-    if (!name)
-        r->name = schema_match_text(l->arena, &r->match, true);
-    struct str owner = arena_printf(l->arena, "route " STR_FMT, STR_ARG(r->name));
-    return schema_chain_read(l, yaml_get(n, "filters"), PLACE_ROUTE, owner, &r->filters);
+    int res = fields_read(schema_route_fields, n, r, l);
+    if (!yaml_get(n, "upstream") && !yaml_get(n, "respond") && !fields_misspelt(schema_route_fields, n, "upstream") &&
+        !fields_misspelt(schema_route_fields, n, "respond"))
+        res = load_err(l, n, CODE_together, "a route needs an upstream, or a respond");
+    if (keys_check(r, n, l) != 0 || name_read(r, n, l) != 0)
+        res = -1;
+    if (schema_chain_read(l, yaml_get(n, "filters"), PLACE_ROUTE, owner_of(r, l), &r->filters) != 0)
+        res = -1;
+    return res;
 }
 
-/* `names`: no name twice; else no match twice. */
-static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names, struct load *l)
+/* Two sorts of names: what a route matches, and what it is called. What could not be read is left out. */
+static int matches_differ(struct snapshot *s, const struct yaml_node *n, struct named *v, struct load *l)
 {
-    struct named *v = mem_array(s->n_routes, sizeof(*v));
-    const struct named *earlier = NULL;
+    const struct named *again, *first = NULL;
+    size_t count = 0, at = 0;
     int res = 0;
 
     for (size_t i = 0; i < s->n_routes; i++)
-        v[i] = (struct named){names ? s->routes[i].name : schema_match_text(l->arena, &s->routes[i].match, false), i};
-    const struct named *again = named_repeated(v, s->n_routes, &earlier);
-    if (again) {
-        const struct yaml_node *route = n->entries[again->index].value, *at = yaml_get(route, names ? "name" : "match");
-        unsigned line = n->entries[earlier->index].value->line;
-        if (names)
-            res = load_err(l, at ? at : route, CODE_name_taken, "the name \"%s\" is taken by the route at line %u",
-                           quoted(again->name).text, line);
-        else
-            res = load_err(l, at, CODE_same_match, "the route at line %u has the same match; this one could never be reached",
-                           line);
+        if (s->routes[i].match.path.len)
+            v[count++] = (struct named){schema_match_text(l->arena, &s->routes[i].match, false), i};
+    named_sort(v, count);
+    while ((again = named_next_repeat(v, count, &at, &first)) != NULL)
+        res = load_err(l, yaml_get(n->entries[again->index].value, "match"), CODE_same_match,
+                       "the route at line %u has the same match; this one could never be reached",
+                       n->entries[first->index].value->line);
+    return res;
+}
+
+static int names_differ(struct snapshot *s, const struct yaml_node *n, struct named *v, struct load *l)
+{
+    const struct named *again, *first = NULL;
+    size_t count = 0, at = 0;
+    int res = 0;
+
+    for (size_t i = 0; i < s->n_routes; i++)
+        if (s->routes[i].name.at)
+            v[count++] = (struct named){s->routes[i].name, i};
+    named_sort(v, count);
+    while ((again = named_next_repeat(v, count, &at, &first)) != NULL) {
+        const struct yaml_node *route = n->entries[again->index].value, *name = yaml_get(route, "name");
+        /* Without a name it is called by its match, and two such are told of that. */
+        if (name || yaml_get(n->entries[first->index].value, "name"))
+            res = load_err(l, name ? name : route, CODE_name_taken, "the name \"%s\" is taken by the route at line %u",
+                           quoted(again->name).text, n->entries[first->index].value->line);
     }
+    return res;
+}
+
+static int all_differ(struct snapshot *s, const struct yaml_node *n, struct load *l)
+{
+    struct named *v = mem_array(s->n_routes, sizeof(*v));
+    int res = matches_differ(s, n, v, l);
+
+    if (names_differ(s, n, v, l) != 0)
+        res = -1;
     mem_free(v);
     return res;
 }
@@ -246,6 +318,7 @@ static int all_differ(struct snapshot *s, const struct yaml_node *n, bool names,
 int schema_routes_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
+    int res = 0;
 
     if (n->type != YAML_LIST)
         return load_err(l, n, CODE_kind, "routes: must be a list: - {match: /path, upstream: name}");
@@ -258,8 +331,10 @@ int schema_routes_read(void *at, const struct yaml_node *n, struct load *l)
         s->routes[i].index = (unsigned)i;
         nodes[i] = n->entries[i].value;
         if (one_read(&s->routes[i], n->entries[i].value, l) != 0)
-            return -1;
+            res = -1;
     }
     s->n_routes = n->n;
-    return all_differ(s, n, false, l) != 0 ? -1 : all_differ(s, n, true, l);
+    if (all_differ(s, n, l) != 0)
+        res = -1;
+    return res;
 }

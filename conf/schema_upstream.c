@@ -141,11 +141,12 @@ static int statuses_read(void *at, const struct yaml_node *n, struct load *l)
     c->n_status = n->type == YAML_LIST ? n->n : 1;
     if (c->n_status == 0)
         return load_err(l, n, CODE_empty, "status: needs at least one");
+    int res = 0;
     c->status = arena_zalloc(l->arena, c->n_status * sizeof(*c->status));
     for (size_t i = 0; i < c->n_status; i++)
         if (status_read(&c->status[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
-            return -1;
-    return 0;
+            res = -1;
+    return res;
 }
 
 /* It is sent as it stands here. */
@@ -211,45 +212,59 @@ const struct field schema_upstream_fields[] = {
 /* What two keys say together. */
 static int health_check(struct upstream_conf *u, const struct yaml_node *n, struct load *l)
 {
+    int res = 0;
+
     if (u->eject.base > u->eject.max)
-        return load_err(l, yaml_get(n, "eject"), CODE_conflict, "eject: base (%s) is above max (%s)",
-                        unit_text(FIELD_DURATION, u->eject.base).text, unit_text(FIELD_DURATION, u->eject.max).text);
+        res = load_err(l, yaml_get(n, "eject"), CODE_conflict, "eject: base (%s) is above max (%s)",
+                       unit_text(FIELD_DURATION, u->eject.base).text, unit_text(FIELD_DURATION, u->eject.max).text);
     if (u->check.timeout > u->check.every && !yaml_get(yaml_get(n, "health"), "timeout"))
         u->check.timeout = u->check.every;
     if (u->check.path.len && u->check.timeout > u->check.every)
-        return load_err(l, yaml_get(n, "health"), CODE_conflict, "health: timeout (%s) is above every (%s)",
-                        unit_text(FIELD_DURATION, u->check.timeout).text, unit_text(FIELD_DURATION, u->check.every).text);
-    return 0;
+        res = load_err(l, yaml_get(n, "health"), CODE_conflict, "health: timeout (%s) is above every (%s)",
+                       unit_text(FIELD_DURATION, u->check.timeout).text, unit_text(FIELD_DURATION, u->check.every).text);
+    return res;
 }
 
 static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct load *l)
 {
-    if (!http_is_token(e->key->text))
-        return load_err(l, e->key, CODE_name, "an upstream's name may hold letters, digits, \"_\", \"-\" and \".\"");
-    u->name = e->key->text;
+    int res = 0;
+
     u->node = e->value;
+    if (!http_is_token(u->name))
+        res = load_err(l, e->key, CODE_name, "an upstream's name may hold letters, digits, \"_\", \"-\" and \".\"");
     if (e->value->type != YAML_MAP)
         return load_err(l, e->value, CODE_kind, "upstream %s: must be a mapping with the key \"endpoints\"",
                         quoted(u->name).text);
     l->node = e->value;
-    if (fields_read(schema_upstream_fields, e->value, u, l) != 0 || health_check(u, e->value, l) != 0)
-        return -1;
+    if (fields_read(schema_upstream_fields, e->value, u, l) != 0)
+        res = -1;
+    else if (health_check(u, e->value, l) != 0)
+        res = -1;
     struct str owner = arena_printf(l->arena, "upstream " STR_FMT, STR_ARG(u->name));
-    return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters);
+    return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters) != 0 ? -1 : res;
 }
 
+/* All are known by their names before the first is read: one in which something is wrong is none that is unknown. */
 int schema_upstreams_read(void *at, const struct yaml_node *n, struct load *l)
 {
+    struct schema *schema = schema_of(l);
     struct snapshot *s = at;
+    int res = 0;
 
-    if (n->type != YAML_MAP)
+    if (n->type != YAML_MAP) {
+        schema->upstreams_broken = true;
         return load_err(l, n, CODE_kind, "upstreams: must be a mapping of names: {api: {endpoints: [...]}}");
+    }
     s->upstreams = arena_zalloc(l->arena, (n->n + 1) * sizeof(*s->upstreams));
+    s->n_upstreams = n->n;
+    names_init(&schema->upstreams, l->arena, n->n);
     for (size_t i = 0; i < n->n; i++) {
         s->upstreams[i].index = (unsigned)i;
-        if (one_read(&s->upstreams[i], &n->entries[i], l) != 0)
-            return -1;
+        s->upstreams[i].name = n->entries[i].key->text;
+        names_put(&schema->upstreams, s->upstreams[i].name, &s->upstreams[i]);
     }
-    s->n_upstreams = n->n;
-    return 0;
+    for (size_t i = 0; i < n->n; i++)
+        if (one_read(&s->upstreams[i], &n->entries[i], l) != 0)
+            res = -1;
+    return res;
 }

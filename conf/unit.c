@@ -25,16 +25,8 @@ static const struct unit periods[] = {
     {"s", NSEC_PER_SEC}, {"min", 60 * NSEC_PER_SEC}, {"h", 3600 * NSEC_PER_SEC}, {NULL, 0},
 };
 
-static const char too_large[] = "is too large";
-
-enum diag_code unit_code(const char *what)
-{
-    if (what == too_large || str_starts(str_c(what), STR("is too large")) || str_starts(str_c(what), STR("must be more")))
-        return CODE_bounds;
-    if (str_starts(str_c(what), STR("has no unit;")))
-        return CODE_no_unit;
-    return str_eq(str_c(what), STR("is not a whole number")) ? CODE_number : CODE_form;
-}
+static const struct unit_fault too_large = {CODE_bounds, "is too large"};
+static const struct unit_fault not_whole = {CODE_form, "is not a whole number; use a smaller unit"};
 
 static struct str tail(struct str s, size_t from) { return str_of(s.at + from, s.len - from); }
 
@@ -54,108 +46,127 @@ static const struct unit *unit_find(const struct unit *units, struct str name)
     return NULL;
 }
 
+/* How a kind of value is spoken of. */
+struct unit_faults { struct unit_fault no_number, no_unit, bad_unit; };
+
 /* A number and one of the units behind it. */
-static const char *with_unit(struct str s, const struct unit *units, const char *no_number, const char *no_unit,
-                             const char *bad_unit, uint64_t *out)
+static const struct unit_fault *with_unit(struct str s, const struct unit *units, const struct unit_faults *faults, uint64_t *out)
 {
     size_t n = digits(s);
     uint64_t number;
 
     if (n == 0)
-        return no_number;
+        return &faults->no_number;
     if (n == s.len)
-        return no_unit;
+        return &faults->no_unit;
     if (s.at[n] == '.')
-        return "is not a whole number; use a smaller unit";
+        return &not_whole;
     const struct unit *u = unit_find(units, tail(s, n));
     if (!u)
-        return bad_unit;
+        return &faults->bad_unit;
     if (!str_u64(str_of(s.at, n), &number) || number > UINT64_MAX / u->size)
-        return too_large;
+        return &too_large;
     *out = number * u->size;
     return NULL;
 }
 
-const char *unit_count(struct str s, uint64_t *out)
+/* 010 is eight to some, and ten to others. */
+const struct unit_fault *unit_count(struct str s, uint64_t *out)
 {
+    static const struct unit_fault not_number = {CODE_number, "is not a whole number"};
+    static const struct unit_fault zeros = {CODE_number, "begins with 0, which some read as octal"};
+
     if (s.len == 0 || digits(s) != s.len)
-        return "is not a whole number";
-    return str_u64(s, out) ? NULL : too_large;
+        return &not_number;
+    if (s.len > 1 && s.at[0] == '0')
+        return &zeros;
+    return str_u64(s, out) ? NULL : &too_large;
 }
 
-const char *unit_size(struct str s, uint64_t *bytes)
+const struct unit_fault *unit_size(struct str s, uint64_t *bytes)
 {
-    return with_unit(s, sizes, "is not a size; write it like 512B, 64KiB, 1MiB or 1GiB",
-                     "has no unit; write it like 512B, 64KiB, 1MiB or 1GiB",
-                     "has no unit that is known; B, kB, KiB, MB, MiB, GB and GiB are", bytes);
+    static const struct unit_faults faults = {
+        {CODE_form, "is not a size; write it like 512B, 64KiB, 1MiB or 1GiB"},
+        {CODE_no_unit, "has no unit; write it like 512B, 64KiB, 1MiB or 1GiB"},
+        {CODE_form, "has no unit that is known; B, kB, KiB, MB, MiB, GB and GiB are"},
+    };
+    return with_unit(s, sizes, &faults, bytes);
 }
 
-const char *unit_duration(struct str s, uint64_t *ns)
+const struct unit_fault *unit_duration(struct str s, uint64_t *ns)
 {
-    return with_unit(s, durations, "is not a duration; write it like 250ms, 2s, 5m or 1h",
-                     "has no unit; write it like 250ms, 2s, 5m or 1h",
-                     "has no unit that is known; us, ms, s, m and h are", ns);
+    static const struct unit_faults faults = {
+        {CODE_form, "is not a duration; write it like 250ms, 2s, 5m or 1h"},
+        {CODE_no_unit, "has no unit; write it like 250ms, 2s, 5m or 1h"},
+        {CODE_form, "has no unit that is known; us, ms, s, m and h are"},
+    };
+    return with_unit(s, durations, &faults, ns);
 }
 
-const char *unit_duration_range(struct str s, uint64_t ns[2])
+const struct unit_fault *unit_duration_range(struct str s, uint64_t ns[2])
 {
-    static const char form[] = "is not a range of durations; write it like 100ms..2s";
+    static const struct unit_fault form = {CODE_form, "is not a range of durations; write it like 100ms..2s"};
+    static const struct unit_fault down = {CODE_form, "goes down; the smaller duration comes first"};
     const char *dots = s.len >= 2 ? memmem(s.at, s.len, "..", 2) : NULL;
 
     if (!dots)
-        return form;
+        return &form;
     size_t first = (size_t)(dots - s.at);
-    const char *wrong = unit_duration(str_of(s.at, first), &ns[0]);
+    const struct unit_fault *wrong = unit_duration(str_of(s.at, first), &ns[0]);
     if (!wrong)
         wrong = unit_duration(tail(s, first + 2), &ns[1]);
     if (wrong)
-        return wrong == too_large ? too_large : form;
-    return ns[0] <= ns[1] ? NULL : "goes down; the smaller duration comes first";
+        return wrong == &too_large ? wrong : &form;
+    return ns[0] <= ns[1] ? NULL : &down;
 }
 
-const char *unit_percent(struct str s, uint32_t *hundredths)
+const struct unit_fault *unit_percent(struct str s, uint32_t *hundredths)
 {
-    static const char form[] = "is not a percentage; write it like 10% or 2.5%, with at most two decimals";
+    static const struct unit_fault form = {CODE_form, "is not a percentage; write it like 10% or 2.5%, with at most two decimals"};
+    static const struct unit_fault no_unit = {CODE_no_unit, "has no unit; write it like 10% or 2.5%"};
     size_t whole = digits(s), decimals = 0;
     uint64_t number, fraction = 0;
 
     if (whole == 0)
-        return form;
+        return &form;
     struct str rest = tail(s, whole);
     if (rest.len && rest.at[0] == '.') {
         rest = tail(rest, 1);
         decimals = digits(rest);
         if (decimals == 0 || decimals > 2 || !str_u64(str_of(rest.at, decimals), &fraction))
-            return form;
+            return &form;
         rest = tail(rest, decimals);
     }
     if (rest.len == 0)
-        return "has no unit; write it like 10% or 2.5%";
+        return &no_unit;
     if (!str_eq(rest, STR("%")))
-        return form;
+        return &form;
     if (!str_u64(str_of(s.at, whole), &number) || number > UINT32_MAX / 100 - 1)
-        return too_large;
+        return &too_large;
     *hundredths = (uint32_t)(number * 100 + (decimals == 1 ? fraction * 10 : fraction));
     return NULL;
 }
 
-const char *unit_rate(struct str s, struct rate *out)
+const struct unit_fault *unit_rate(struct str s, struct rate *out)
 {
-    static const char form[] = "is not a rate; write it like 100/s, 6000/min or 10/h";
+    static const struct unit_fault form = {CODE_form, "is not a rate; write it like 100/s, 6000/min or 10/h"};
+    static const struct unit_fault no_unit = {CODE_no_unit, "has no unit; write it like 100/s, 6000/min or 10/h"};
+    static const struct unit_fault over = {CODE_bounds, "is too large; at most 1000000/s"};
+    static const struct unit_fault none = {CODE_bounds, "must be more than 0"};
     size_t n = digits(s);
     uint64_t tokens;
 
     if (n == 0)
-        return form;
+        return &form;
     if (n == s.len)
-        return "has no unit; write it like 100/s, 6000/min or 10/h";
+        return &no_unit;
     const struct unit *u = s.at[n] == '/' ? unit_find(periods, tail(s, n + 1)) : NULL;
     if (!u)
-        return form;
+        return &form;
     if (!str_u64(str_of(s.at, n), &tokens) || tokens > u->size / (NSEC_PER_SEC / RATE_MAX))
-        return "is too large; at most 1000000/s";
+        return &over;
     if (tokens == 0)
-        return "must be more than 0";
+        return &none;
     *out = (struct rate){.tokens = tokens, .period = u->size};
     return NULL;
 }

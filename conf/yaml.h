@@ -53,5 +53,7 @@ struct place yaml_place(const struct yaml_node *);
  * load_err(..., "\"%s\"", quoted(node->text).text). */
 struct quoted { char text[96]; };
 struct quoted quoted(struct str);
+/* A node's value in the same way. */
+struct quoted yaml_quoted(const struct yaml_node *);
 
 #endif

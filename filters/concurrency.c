@@ -56,6 +56,7 @@ static int routes_read(void *at, const struct yaml_node *n, struct load *l)
     static const struct field one = {.key = "routes", .type = FIELD_ENUM, .words = class_words};
     struct concurrency_priority *p = at;
     size_t size = 2;
+    int res = 0;
 
     if (n->type != YAML_MAP || n->n == 0)
         return load_err(l, n, CODE_kind, "routes: must be a mapping of routes' names to classes: {\"/v1/\": high}");
@@ -67,10 +68,11 @@ static int routes_read(void *at, const struct yaml_node *n, struct load *l)
         const struct yaml_entry *e = &n->entries[i];
         int class;
         if (field_read(&one, e->value, &class, l) != 0)
-            return -1;
-        p->routes.table[route_slot(p, e->key->text)] = (struct concurrency_route){e->key->text, class, false};
+            res = -1;
+        else
+            p->routes.table[route_slot(p, e->key->text)] = (struct concurrency_route){e->key->text, class, false};
     }
-    return 0;
+    return res;
 }
 
 #define PRIORITY(field) offsetof(struct concurrency_priority, field)
@@ -142,6 +144,7 @@ static int routes_check(struct concurrency_priority *p, const struct yaml_node *
 {
     struct nearest near;
     struct str name;
+    int res = 0;
 
     for (size_t i = 0; n && (name = load_route(l, i)).at != NULL; i++)
         p->routes.table[route_slot(p, name)].known = true;
@@ -150,12 +153,12 @@ static int routes_check(struct concurrency_priority *p, const struct yaml_node *
         if (p->routes.table[route_slot(p, key->text)].known)
             continue;
         nearest_init(&near, key->text);
-        for (size_t i = 0; (name = load_route(l, i)).at != NULL; i++)
+        for (size_t i = 0; !diags_full(l->diags) && (name = load_route(l, i)).at != NULL; i++)
             nearest_try(&near, name);
-        return load_err(l, key, CODE_unknown_name, "routes: there is no route \"%s\"%s", quoted(key->text).text,
-                        nearest_hint(&near).text);
+        res = load_err(l, key, CODE_unknown_name, "routes: there is no route \"%s\"%s", quoted(key->text).text,
+                       nearest_hint(&near).text);
     }
-    return 0;
+    return res;
 }
 
 static int priority_check(const struct concurrency_priority *p, const struct yaml_node *n, struct load *l)
@@ -193,18 +196,20 @@ static int concurrency_check(void *options, struct load *load)
 
     if (!yaml_get(load->node, "queue"))
         o->queue = o->max < COUNT_MAX / 5 ? o->max * 5 : COUNT_MAX;
-    if (limit_key_check(&o->fair_by, load) != 0 || limit_key_check(&o->key, load) != 0)
-        return -1;
-    if (routes_check(&o->priority, yaml_get(priority, "routes"), load) != 0
-        || priority_check(&o->priority, priority, load) != 0)
-        return -1;
+    int res = limit_key_check(&o->fair_by, load);
+    if (limit_key_check(&o->key, load) != 0)
+        res = -1;
+    if (routes_check(&o->priority, yaml_get(priority, "routes"), load) != 0)
+        res = -1;
+    if (priority_check(&o->priority, priority, load) != 0)
+        res = -1;
     if (reserve && !o->priority.routes.table && !o->priority.header.at)
         return load_err(load, reserve, CODE_together, "reserve: all requests are of one class; give them theirs by `routes` or "
                         "`header` of `priority`");
     o->rule.max = (uint32_t)o->max;
     o->rule.queue = (uint32_t)o->queue;
     o->rule.max_wait = o->max_wait;
-    return caps_make(o, reserve, load);
+    return caps_make(o, reserve, load) != 0 ? -1 : res;
 }
 
 bool concurrency_trusts(const struct concurrency_priority *p, const struct ip *client)

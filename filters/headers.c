@@ -47,39 +47,44 @@ static const char *name_fault(struct str name, bool request)
 
 static int check_pairs(const struct pairs *pairs, bool request, const struct load *load)
 {
+    int res = 0;
+
     for (size_t i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->v[i];
         const char *fault = name_fault(p->key, request);
         if (fault)
-            return load_err(load, p->node, CODE_header, "`" STR_FMT "` %s", STR_ARG(p->key), fault);
+            res = load_err(load, p->node, CODE_header, "`" STR_FMT "` %s", STR_ARG(p->key), fault);
         if (!http_is_field_value(p->value))
-            return load_err(load, p->node, CODE_header,
-                            "the value of `" STR_FMT "` holds a line break or another control character",
-                              STR_ARG(p->key));
+            res = load_err(load, p->node, CODE_header, "the value of `" STR_FMT "` holds a line break or another control "
+                           "character", STR_ARG(p->key));
     }
-    return 0;
+    return res;
 }
 
 static int check_edit(const struct headers_edit *e, const char *key, struct load *load)
 {
+    const struct yaml_node *remove = yaml_get(yaml_get(load->node, key), "remove");
     bool request = !strcmp(key, "request");
+    int res = 0;
 
-    if (check_pairs(&e->set, request, load) || check_pairs(&e->add, request, load))
-        return -1;
+    if (check_pairs(&e->set, request, load) != 0)
+        res = -1;
+    if (check_pairs(&e->add, request, load) != 0)
+        res = -1;
     for (size_t i = 0; i < e->remove.n; i++) {
         const char *fault = name_fault(e->remove.v[i], request);
+        const struct yaml_node *at = remove && remove->type == YAML_LIST ? remove->entries[i].value : remove;
         if (fault)
-            return load_err(load, load->node, CODE_header, "%s: remove: `" STR_FMT "` %s", key, STR_ARG(e->remove.v[i]), fault);
+            res = load_err(load, at, CODE_header, "%s: remove: `" STR_FMT "` %s", key, STR_ARG(e->remove.v[i]), fault);
     }
-    return 0;
+    return res;
 }
 
 static int headers_check(void *options, struct load *load)
 {
     const struct headers_options *o = options;
-    if (check_edit(&o->request, "request", load))
-        return -1;
-    return check_edit(&o->response, "response", load);
+    int res = check_edit(&o->request, "request", load);
+    return check_edit(&o->response, "response", load) != 0 ? -1 : res;
 }
 
 void headers_apply(const struct headers_edit *e, struct http_head *h, struct arena *arena)

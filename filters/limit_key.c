@@ -173,18 +173,28 @@ static int reachable_check(const struct limit_alternative *earlier, const struct
 
 static int list_read(struct limit_key *k, const struct yaml_node *const *items, size_t n, struct load *l)
 {
+    int res = 0;
+
     k->v = arena_zalloc(l->arena, n * sizeof(*k->v));
     for (size_t i = 0; i < n; i++) {
-        if (items[i]->type != YAML_SCALAR)
-            return load_err(l, items[i], CODE_kind, "a key is a single value, like \"header:x-api-key\"; " WORDS);
-        if (alternative_read(&k->v[i], items[i], l) != 0)
-            return -1;
-        for (size_t j = 0; j < i; j++)
-            if (reachable_check(&k->v[j], &k->v[i], items[i], l) != 0)
-                return -1;
+        struct limit_alternative *a = &k->v[k->n];
+        if (items[i]->type != YAML_SCALAR) {
+            res = load_err(l, items[i], CODE_kind, "a key is a single value, like \"header:x-api-key\"; " WORDS);
+            continue;
+        }
+        *a = (struct limit_alternative){.n = 0};
+        if (alternative_read(a, items[i], l) != 0) {
+            res = -1;
+            continue;
+        }
+        for (size_t j = 0; j < k->n; j++)
+            if (reachable_check(&k->v[j], a, items[i], l) != 0) {
+                res = -1;
+                break;
+            }
+        k->n++;
     }
-    k->n = n;
-    return 0;
+    return res;
 }
 
 int limit_key_parse(void *at, const struct yaml_node *node, struct load *l)

@@ -60,7 +60,8 @@ static int request_id_check(void *options, struct load *load)
 {
     const struct request_id_options *o = options;
     if (http_name_is_reserved(o->header) || str_eq_nocase(o->header, STR("host")))
-        return load_err(load, load->node, CODE_header, "header: `" STR_FMT "` is not a field that can carry an id",
+        return load_err(load, yaml_get(load->node, "header"), CODE_header,
+                        "header: `" STR_FMT "` is not a field that can carry an id",
                         STR_ARG(o->header));
     return 0;
 }

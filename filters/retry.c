@@ -21,6 +21,7 @@
  */
 #include "conf/field.h"
 #include "conf/load.h"
+#include "conf/named.h"
 #include "figure.h"
 #include "filter.h"
 #include "filters/retry_budget.h"
@@ -90,14 +91,32 @@ static const struct { const char *word; enum when bit; } whens[] = {
 
 static int when_word(unsigned *when, struct str word, const struct yaml_node *n, struct load *load)
 {
+    struct nearest near;
+
+    nearest_init(&near, word);
     for (size_t i = 0; i < array_len(whens); i++) {
-        if (!str_eq(str_c(whens[i].word), word))
-            continue;
-        *when |= whens[i].bit;
-        return 0;
+        if (str_eq(str_c(whens[i].word), word)) {
+            *when |= whens[i].bit;
+            return 0;
+        }
+        nearest_try(&near, str_c(whens[i].word));
     }
-    return load_err(load, n, CODE_word, "when: \"%s\" is not one of connect, reset, timeout, 502, 503, 504, 529, 429",
-                    quoted(word).text);
+    return load_err(load, n, CODE_word, "when: \"%s\" is not one of connect, reset, timeout, 502, 503, 504, 529, 429%s",
+                    quoted(word).text, nearest_hint(&near).text);
+}
+
+static int when_list(unsigned *when, const struct yaml_node *n, struct load *load)
+{
+    int res = 0;
+
+    for (size_t i = 0; i < n->n; i++) {
+        const struct yaml_node *item = n->entries[i].value;
+        if (item->type != YAML_SCALAR)
+            res = load_err(load, item, CODE_kind, "when: must be a list of words");
+        else if (when_word(when, item->text, item, load) != 0)
+            res = -1;
+    }
+    return res;
 }
 
 /* A list, or its items with commas in one scalar, as the default is written. */
@@ -105,24 +124,19 @@ static int when_parse(void *at, const struct yaml_node *n, struct load *load)
 {
     unsigned *when = at;
     struct str rest = n->text, word;
+    int res = 0;
 
     *when = 0;
-    if (n->type == YAML_LIST) {
-        for (size_t i = 0; i < n->n; i++) {
-            const struct yaml_node *item = n->entries[i].value;
-            if (item->type != YAML_SCALAR)
-                return load_err(load, item, CODE_kind, "when: must be a list of words");
-            if (when_word(when, item->text, item, load) != 0)
-                return -1;
-        }
-    } else if (n->type == YAML_SCALAR) {
-        while (str_list_next(&rest, &word))
-            if (when_word(when, word, n, load) != 0)
-                return -1;
-    } else {
+    if (n->type == YAML_MAP)
         return load_err(load, n, CODE_kind, "when: must be a list of words, not a mapping");
-    }
-    return *when ? 0 : load_err(load, n, CODE_empty, "when: is empty; to switch retries off say max: 0");
+    if (n->type == YAML_LIST)
+        res = when_list(when, n, load);
+    while (n->type == YAML_SCALAR && str_list_next(&rest, &word))
+        if (when_word(when, word, n, load) != 0)
+            res = -1;
+    if (*when == 0 && res == 0)
+        res = load_err(load, n, CODE_empty, "when: is empty; to switch retries off say max: 0");
+    return res;
 }
 
 static const char *const jitters[] = {"full", "none", NULL};

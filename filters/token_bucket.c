@@ -128,21 +128,22 @@ static int token_bucket_check(void *options, struct load *load)
 {
     struct token_bucket_options *o = options;
     bool given = o->burst != 0;
+    int res = 0;
 
     if (!given)
         o->burst = default_burst(&o->rate);
     if (o->cost > o->burst)
-        return load_err(load, yaml_get(load->node, "cost"), CODE_conflict,
+        res = load_err(load, yaml_get(load->node, "cost"), CODE_over_burst,
                         "cost: %llu is above the burst of %llu%s: no request could "
                         "ever pass; say a burst of at least %llu", (unsigned long long)o->cost,
                         (unsigned long long)o->burst, given ? "" : " (half a second of the rate)",
                         (unsigned long long)o->cost);
     if (!limit_store_fits(o->max_keys))
-        return load_err(load, yaml_get(load->node, "max_keys"), CODE_conflict,
+        res = load_err(load, yaml_get(load->node, "max_keys"), CODE_conflict,
                         "max_keys: there is no address space for a table of %llu",
                         (unsigned long long)o->max_keys);
     fields_prepare(o, load);
-    return limit_key_check(&o->key, load);
+    return limit_key_check(&o->key, load) != 0 ? -1 : res;
 }
 
 static void token_bucket_adopt(void *shared, const void *options, bool fresh, uint64_t now)

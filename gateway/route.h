@@ -34,8 +34,8 @@ struct route_hit {
 };
 
 /*
- * Builds snap->router in the snapshot's arena. Errors: the same match twice (names both), a path that no normalised
- * path can equal, bad or repeated :params, a rewrite that does not fit its match, and paths that overlap so much that
+ * Builds snap->router in the snapshot's arena. Errors, all of which are told: the same match twice (names both), a path that no
+ * normalised path can equal, bad or repeated :params, a rewrite that does not fit its match, and paths that overlap so much that
  * one look-up could visit more than ROUTE_STEPS_MAX nodes. Control thread.
  */
 int route_compile(struct snapshot *, struct diags *) must_check;

@@ -22,8 +22,8 @@ struct node_draft {
     struct route_node node;
     struct node_draft *made_before;
     unsigned literal_cost, param_cost;           /* the most nodes that a path visits below */
+    const struct route_conf *route;              /* the one that it was made for */
 };
-
 
 struct entry {
     const struct route_conf *route;
@@ -38,7 +38,9 @@ struct build {
     struct router *router;
     struct node_draft *newest;
     unsigned n_nodes;
-    struct entry *entries;                       /* one a route */
+    struct entry *entries;                       /* one a route, but for those in which something is wrong */
+    size_t n_entries;
+    const struct route_conf *route;              /* being added */
     struct diags *diags;
 };
 
@@ -166,6 +168,7 @@ static struct node_draft *add_node(struct build *b, const struct route_node *par
 
     d->node = (struct route_node){.segment = segment, .parent = parent, .number = b->n_nodes++};
     d->made_before = b->newest;
+    d->route = b->route;
     b->newest = d;
     return d;
 }
@@ -351,24 +354,25 @@ static int by_precedence(const void *x, const void *y)
 static int check_repeated(struct build *b)
 {
     struct entry *e = b->entries;
-    size_t n = b->snap->n_routes;
+    int res = 0;
 
-    qsort(e, n, sizeof(*e), by_signature);
-    for (size_t i = 1; i < n; i++) {
+    if (b->n_entries > 1)
+        qsort(e, b->n_entries, sizeof(*e), by_signature);
+    for (size_t i = 1; i < b->n_entries; i++) {
         if (!same_place(&e[i - 1], &e[i]) || !same_conditions(&e[i - 1].route->match, &e[i].route->match))
             continue;
-        return fail(b, e[i].route, "match", CODE_same_match,
-                    "routes \"" STR_FMT "\" and \"" STR_FMT "\" match exactly the same requests, so the second "
-                    "could never be taken: remove one, or give it another host, path, method or header",
-                    STR_ARG(e[i - 1].route->name), STR_ARG(e[i].route->name));
+        res = fail(b, e[i].route, "match", CODE_same_match,
+                   "routes \"" STR_FMT "\" and \"" STR_FMT "\" match exactly the same requests, so the second "
+                   "could never be taken: remove one, or give it another host, path, method or header",
+                   STR_ARG(e[i - 1].route->name), STR_ARG(e[i].route->name));
     }
-    return 0;
+    return res;
 }
 
 static void fill_lists(struct build *b)
 {
     struct entry *e = b->entries;
-    size_t n = b->snap->n_routes;
+    size_t n = b->n_entries;
     struct route_candidate *v = arena_alloc(&b->snap->arena, n * sizeof(*v));
 
     qsort(e, n, sizeof(*e), by_precedence);
@@ -390,10 +394,9 @@ static int check_cost(struct build *b)
         struct node_draft *parent = draft_of(d->node.parent);
         unsigned cost = 1 + d->literal_cost + d->param_cost;
         if (cost > ROUTE_STEPS_MAX)
-            return diag_error(b->diags, NULL, CODE_overlap,
-                              "the routes' paths overlap too much: literals and :params at the same places would "
-                                   "make a look-up try more than %d combinations; let fewer segments be both",
-                           ROUTE_STEPS_MAX);
+            return fail(b, d->route, "match", CODE_overlap, "the paths of this route and of others overlap too much: literals and "
+                        ":params at the same places would make a look-up try more than %d combinations; let fewer segments be "
+                        "both", ROUTE_STEPS_MAX);
         if (!parent)
             continue;
         if (parent->node.param == &d->node)
@@ -443,14 +446,20 @@ static int build(struct build *b)
 {
     struct snapshot *snap = b->snap;
 
+    int res = 0;
+
     size_tables(b);
     for (size_t i = 0; i < snap->n_routes; i++) {
-        const struct route_conf *r = &snap->routes[i];
-        if (check_normal(b, r) < 0 || check_rewrite(b, r) < 0 || add_path(b, r, &b->entries[i]) < 0)
-            return -1;
-        b->entries[i].signature = signature(&r->match);
+        const struct route_conf *r = b->route = &snap->routes[i];
+        struct entry *e = &b->entries[b->n_entries];
+        if (check_normal(b, r) < 0 || check_rewrite(b, r) < 0 || add_path(b, r, e) < 0) {
+            res = -1;
+            continue;
+        }
+        e->signature = signature(&r->match);
+        b->n_entries++;
     }
-    if (check_repeated(b) < 0 || check_cost(b) < 0)
+    if (check_repeated(b) < 0 || check_cost(b) < 0 || res < 0)
         return -1;
     fill_lists(b);
     if (takes_everything(snap))

@@ -131,7 +131,7 @@ TEST(values)
 TEST(errors)
 {
     static const struct { const char *text, *wanted; } rows[] = {
-        {"flag: yes", "1:7: flag: \"yes\" is neither true nor false"},
+        {"flag: yes", "1:7: flag: \"yes\" is neither true nor false; write true"},
         {"count: 1", "1:8: count: 1 is out of bounds; 2 to 9"},
         {"count: 10", "1:8: count: 10 is out of bounds; 2 to 9"},
         {"count: 18446744073709551616", "1:8: count: \"18446744073709551616\" is too large"},
