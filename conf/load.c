@@ -19,6 +19,8 @@ static void add(const struct load *l, const struct yaml_node *node, enum diag_co
     const struct yaml_node *at = node ? node : l->node;
     struct place place = at ? yaml_place(at) : (struct place){NULL, 0, 0, 0};
 
+    if (node && node->broken)
+        return;                      /* it was said what is wrong with it */
     diag_add(l->diags, &place, code, fmt, ap);
 }
 

@@ -86,6 +86,11 @@ static const struct field drain_fields[] = {
 const struct field schema_fields[] = {
     {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
      .json = "{\"enum\":[1,\"1\"]}", .help = "The version of this format."},
+    {.key = "include", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a path or a list of paths",
+     .json = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]}",
+     .help = "Further files with sections of this configuration, relative to this file's folder; `*`, `?` and `[...]` in a "
+             "path stand for whatever matches, sorted by name. Mappings of names (`define`, `upstreams`) and lists (`listen`, "
+             "`routes`, `trusted_proxies`) of all files are joined in that order; everything else may stand in one file only."},
     {.key = "define", .type = FIELD_CUSTOM, .parse = schema_define_read, .form = "a mapping of names to filters",
      .json = SCHEMA_REF("define"),
      .help = "Filters with a name. Whoever lists the name shares the filter's state."},
@@ -137,10 +142,13 @@ const struct yaml_node *schema_map_of(struct load *l, const char *key, const str
     struct yaml_node *v = arena_zalloc(l->arena, sizeof(*v));
     struct yaml_entry *e = arena_zalloc(l->arena, sizeof(*e));
 
-    *k = (struct yaml_node){.type = YAML_SCALAR, .line = value->line, .col = value->col, .text = str_c(key)};
+    *k = (struct yaml_node){.type = YAML_SCALAR, .line = value->line, .col = value->col, .source = value->source,
+                            .text = str_c(key)};
+    k->shown = k->text;
     *v = *value;
     *e = (struct yaml_entry){.key = k, .value = v};
-    *map = (struct yaml_node){.type = YAML_MAP, .line = value->line, .col = value->col, .entries = e, .n = 1};
+    *map = (struct yaml_node){.type = YAML_MAP, .line = value->line, .col = value->col, .source = value->source,
+                              .broken = value->broken, .entries = e, .n = 1};
     return map;
 }
 

@@ -8,6 +8,8 @@
  */
 #include "conf/snapshot.h"
 
+#include "conf/diag.h"
+#include "conf/include.h"
 #include "conf/schema.h"
 #include "conf/shared.h"
 #include "conf/yaml.h"
@@ -43,46 +45,46 @@ void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_t now)
     }
 }
 
-static int text_read(struct snapshot *s, const struct source *source, const struct filter *const *filters,
-                       struct diags *diags)
+/* What the two ways to a configuration have in common: `path`, or `text` that goes by the name. */
+static int load(const char *path, const struct str *text, bool sealed, const struct filter *const *filters,
+                struct diags *diags, struct snapshot **out)
 {
+    struct snapshot *s = snapshot_new(path);
     struct schema schema = {.load = {.arena = &s->arena, .snap = s, .filters = filters, .diags = diags}};
+    struct yaml_set set = {.arena = &s->arena, .limits = &yaml_limits_default, .diags = diags, .sources = &s->sources};
     struct yaml_node *root = NULL;
+    size_t before = diags->errors;
 
+    *out = NULL;
+    sources_init(&s->sources, &s->arena);
+    s->sources.sealed = sealed;
     schema.tail = &schema.instances;
-    if (yaml_parse(&s->arena, source, &yaml_limits_default, &root, diags) != 0)
+    int res = text ? include_read_text(&set, arena_copy(&s->arena, *text), path, &root) : include_read(&set, path, &root);
+    if (res == 0)
+        res = schema_read(&schema, root);
+    if (res != 0 || diags->errors > before) {
+        snapshot_free(s);
         return -1;
-    return schema_read(&schema, root);
+    }
+    *out = s;
+    return 0;
 }
 
-static int finish(struct snapshot *s, int res, struct snapshot **out)
+int snapshot_load(const char *path, const struct filter *const *filters, struct diags *diags, struct snapshot **out)
 {
-    if (res == 0)
-        *out = s;
-    else
-        snapshot_free(s);
-    return res;
+    return load(path, NULL, false, filters, diags, out);
 }
 
 int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *diags,
                        struct snapshot **out)
 {
-    struct snapshot *s = snapshot_new(name);
-    struct source *source = arena_zalloc(&s->arena, sizeof(*source));
-
-    *out = NULL;
-    *source = (struct source){s->file, arena_copy(&s->arena, text)};
-    return finish(s, text_read(s, source, filters, diags), out);
+    return load(name, &text, false, filters, diags, out);
 }
 
-int snapshot_load(const char *path, const struct filter *const *filters, struct diags *diags, struct snapshot **out)
+int snapshot_load_sealed(struct str text, const char *name, const struct filter *const *filters, struct diags *diags,
+                         struct snapshot **out)
 {
-    struct snapshot *s = snapshot_new(path);
-    struct source *source = arena_zalloc(&s->arena, sizeof(*source));
-
-    *out = NULL;
-    int res = yaml_read_file(&s->arena, path, &yaml_limits_default, source, diags);
-    return finish(s, res == 0 ? text_read(s, source, filters, diags) : res, out);
+    return load(name, &text, true, filters, diags, out);
 }
 
 void snapshot_ref(struct snapshot *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include "conf/field.h"
+#include "conf/source.h"
 #include "lib/arena.h"
 #include "lib/err.h"
 #include "lib/ip.h"
@@ -162,6 +163,7 @@ struct snapshot {
     _Atomic unsigned refs;
     uint64_t generation;                       /* 1, 2, 3 ... of the same shared_set */
     const char *file;
+    struct sources sources;                    /* every file and pattern that it was read from, for who watches them */
     uint64_t workers;                          /* 0: auto */
     uint64_t max_connections;                  /* of clients, in all; 0: what RLIMIT_NOFILE allows */
     struct cidrs trusted_proxies;
@@ -190,9 +192,12 @@ struct snapshot {
  * the list says why. Blocks on files alone.
  */
 int snapshot_load(const char *path, const struct filter *const *filters, struct diags *, struct snapshot **out) must_check;
-/* The same from text; `name` is the file's, for errors. */
+/* The same from text, which is taken for that of the file `name`. */
 int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *,
                        struct snapshot **out) must_check;
+/* The same from a text that is not trusted: it can open no file and see no variable of the environment. */
+int snapshot_load_sealed(struct str text, const char *name, const struct filter *const *filters, struct diags *,
+                         struct snapshot **out) must_check;
 /* From here on it counts: opens the shared state of every instance by its name, which changes limits for those who already
  * run. Once, before any worker sees it; cannot fail. `now`: monotonic ns. A snapshot that is not opened may be dropped. */
 void snapshot_open(struct snapshot *, struct shared_set *, uint64_t now);

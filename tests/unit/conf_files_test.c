@@ -151,6 +151,6 @@ TEST(a_missing_file_is_named)
     EXPECT_CSTR(diags.v[0]->text, "cannot open it: No such file or directory");
     EXPECT_EQ(diags.v[0]->code, CODE_unreadable);
     EXPECT_EQ(snapshot_load("tests/conf", filters_all, &diags, &s), -1);
-    EXPECT_CSTR(diags.v[1]->text, "cannot read it: Is a directory");
+    EXPECT_CSTR(diags.v[1]->text, "cannot read it: it is a directory, and must be a regular file");
     diags_fini(&diags);
 }

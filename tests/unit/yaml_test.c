@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "diag_fixture.h"
 
+#include <time.h>
+#include "conf/diag.h"
 #include "conf/load.h"
 #include "conf/yaml.h"
 
@@ -89,13 +91,136 @@ TEST(variables_in_values_only)
     expect("\n a: ${WEIR_TEST_UNSET}", NULL,
            "2:5: ${WEIR_TEST_UNSET} is not set; set it, or write ${WEIR_TEST_UNSET:-default}");
     expect("[\xc3\xa9, ${WEIR_TEST_A}]", NULL, "1:5: ${...} inside [] or {} must be quoted: \"${VAR}\"");
-    struct yaml_limits few = {.bytes = 60, .depth = 4, .nodes = 10};
+    struct yaml_limits few = {.bytes = 65, .depth = 4, .nodes = 10};
     setenv("WEIR_TEST_LONG", "0123456789abcdefghij0123456789", 1);
     expect("- ${WEIR_TEST_LONG}\n- ${WEIR_TEST_LONG}", &few,
            "[0123456789abcdefghij0123456789@1:3 0123456789abcdefghij0123456789@2:3]");
-    expect("- ${WEIR_TEST_LONG}.\n- ${WEIR_TEST_LONG}", &few, "2:3: more than 60 bytes once variables are put in");
+    expect("- ${WEIR_TEST_LONG}.\n- ${WEIR_TEST_LONG}", &few, "2:3: more than 65 bytes in all once variables are put in");
     expect("{a: $${X}}", NULL, "1:5: ${...} inside [] or {} must be quoted: \"${VAR}\"");
     expect("[\"${WEIR_TEST_EMPTY}\", cost$]", NULL, "[@1:2 cost$@1:24]");
+}
+
+/* All errors of a text, "line:col+width: text", and then what could be made of it. */
+static void expect_all(const char *text, const char *wanted)
+{
+    struct yaml_node *root = NULL;
+    struct source source = {"t", str_c(text)};
+    struct diags diags = {.n = 0};
+    struct sources sources;
+    struct yaml_set set = {.arena = &arena, .limits = &yaml_limits_default, .diags = &diags, .sources = &sources};
+    char got[2000] = "";
+
+    arena_init(&arena, NULL);
+    sources_init(&sources, &arena);
+    test_row("%s", text);
+    int res = yaml_read(&set, &source, &root);
+    for (size_t i = 0; i < diags.n; i++)
+        snprintf(got + strlen(got), sizeof(got) - strlen(got), "%u:%u+%u: %s %s\n", diags.v[i]->line, diags.v[i]->col,
+                 diags.v[i]->width, diag_code_text(diags.v[i]->code).text, diags.v[i]->text);
+    if (res == 0)
+        print(root, got, sizeof(got));
+    EXPECT_CSTR(got, wanted);
+    diags_fini(&diags);
+    arena_fini(&arena);
+}
+
+TEST(reading_goes_on_behind_errors)
+{
+    expect_all("a: !!str x\nb: 1\nb: 2\nc: *none\nd: ${}\n<<: {x: y}\n? [k]\n: v\ne: 3\n",
+               "1:4+7: E005 tags such as tag:yaml.org,2002:str are not supported\n"
+               "3:1+1: E006 key \"b\" stands here twice; the first is at line 2\n"
+               "4:4+5: E007 unknown alias *none\n"
+               "5:4+3: E009 ${}: needs a variable's name: letters, digits and _\n"
+               "6:1+2: E005 merge keys (<<) are not supported; write the keys out\n"
+               "7:3+1: E005 a key must be a plain text\n"
+               "{a=@1:4 b=1@2:4 c=@4:4 d=@5:4 e=3@9:4}");
+    expect_all("a: 1\na: 2\nb: 3\na: 4\n", "2:1+1: E006 key \"a\" stands here twice; the first is at line 1\n"
+               "4:1+1: E006 key \"a\" stands here twice; the first is at line 1\n{a=1@1:4 b=3@3:4}");
+    expect_all("a: &x {b: *x}\n", "1:11+2: E007 alias *x stands inside what it names\n{a={b=@1:11}}");
+    expect_all("a: \"x\\0y\"\nb: 1\n", "1:4+6: E003 a NUL byte may not stand in a value\n{a=@1:4 b=1@2:4}");
+    expect_all("a: 1\n---\nb: 2\n",
+               "2:1+3: E005 a second document (---) begins here; a configuration is one\n{a=1@1:4}");
+    expect_all("a: ${}\nb: [\n", "1:4+3: E009 ${}: needs a variable's name: letters, digits and _\n"
+               "3:1+0: E004 not valid YAML: did not find expected node content, while parsing a flow node that begins at 3:1\n");
+    expect_all("# c\n%TAG ! tag:x,2000:\n---\na: b\n", "2:1+1: E005 directives such as %TAG ! tag:x,2000: are not supported\n");
+    expect_all("%YAML 1.1\n---\na: b\n", "{a=b@3:4}");
+    expect_all("a\n\n\xc3\xa9 \x01", "3:3+0: E003 a control character may not stand in a configuration; in a quoted "
+               "text write an escape such as \\x1b\n");
+}
+
+/* `n` times `unit` between `before` and `after`: what is said of it, and that it takes no time worth the name. */
+static void expect_soon(const char *before, const char *unit, size_t n, const char *after, const char *wanted)
+{
+    size_t len = strlen(unit), at = strlen(before);
+    char *text = malloc(at + n * len + strlen(after) + 1);
+    struct yaml_node *root = NULL;
+    struct diags diags = {.n = 0};
+    struct timespec from, to;
+
+    memcpy(text, before, at);
+    for (size_t i = 0; i < n; i++, at += len)
+        memcpy(text + at, unit, len);
+    strcpy(text + at, after);
+    struct source source = {"t", str_c(text)};
+    arena_init(&arena, NULL);
+    test_row("%zu times %s", n, unit);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    (void)!yaml_parse(&arena, &source, &yaml_limits_default, &root, &diags);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    EXPECT_CSTR(diags.n ? diags.v[0]->text : "", wanted);
+    EXPECT(to.tv_sec - from.tv_sec < 20);
+    if (getenv("WEIR_TEST_SHOW_TIMES"))
+        printf("%8.3f s %s\n", (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9, test_row_text);
+    diags_fini(&diags);
+    arena_fini(&arena);
+    free(text);
+}
+
+TEST(hostile_texts_end_soon)
+{
+    static const char deep[] = "nested deeper than 32 levels", many[] = "more than 1000000 values, aliases counted in full";
+    static const char anchors[] = "more than 1000 anchors", scalar[] = "a single value of more than 1048576 bytes";
+
+    static const char inside[] = "\"${${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} ${} "
+                                 "${} ${...\": a variable inside a variable is not supported";
+
+    expect_soon("", "[", 10000, "", deep);
+    expect_soon("", "[", 8000000, "", deep);
+    expect_soon("", "{a: ", 10000, "", deep);
+    expect_soon("", "- ", 10000, "x", deep);
+    expect_soon("", "? ", 10000, "x", "a key must be a plain text");
+    expect_soon("a: ", "x", 10000000, "", scalar);
+    expect_soon("a: \"", "x", 10000000, "\"", scalar);
+    expect_soon("a: |\n", "  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n", 300000, "", scalar);
+    expect_soon("a: ", "x\n  ", 2000000, "", scalar);
+    expect_soon("a: \"", "\\\n", 4000000, "\"", "");
+    expect_soon("", "x", 10000000, ": 1", scalar);
+    expect_soon("? ", "x", 10000000, "\n: 1", scalar);
+    expect_soon("", "#\n", 8000000, "", "");
+    expect_soon("", "\n", 16000000, "", "");
+    expect_soon("", "- x\n", 2000000, "", many);
+    expect_soon("[", "x,", 2000000, "]", many);
+    expect_soon("a: ", "&a ", 2000000, "x", "not valid YAML: did not find expected key, while parsing a block mapping that begins at 1:1");
+    expect_soon("", "- &a x\n", 1000000, "", anchors);
+    expect_soon("a: &", "a", 10000000, " x", "");
+    expect_soon("- &a [x,x,x,x,x,x,x,x,x,x]\n", "- [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n", 100000, "", many);
+    expect_soon("- &a x\n", "- *a\n", 900000, "", "");
+    expect_soon("", "- *a\n", 900000, "", "unknown alias *a");
+    expect_soon("", "a: 1\n", 400000, "", "key \"a\" stands here twice; the first is at line 1");
+    expect_soon("", "- !!x y\n", 400000, "", "tags such as tag:yaml.org,2002:x are not supported");
+    expect_soon("", "%TAG !a! tag:x:\n", 1000000, "", "directives such as %TAG !a! tag:x: are not supported");
+    expect_soon("a: '", "${} ", 2000000, "'", "a single value of more than 1048576 bytes");
+    expect_soon("", "- ${}\n", 400000, "", "${}: needs a variable's name: letters, digits and _");
+    expect_soon("a: \"\\x24{", "${} ", 200000, "\"", inside);
+}
+
+/* Each level names the one before it ten times: ten to the ninth values in a few hundred bytes. */
+TEST(a_bomb_of_aliases)
+{
+    expect("a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+           "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"
+           "f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f,*f]\n", NULL,
+           "6:29: more than 1000000 values, aliases counted in full");
 }
 
 TEST(keys_are_found)
