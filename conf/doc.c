@@ -4,6 +4,7 @@
  */
 #include "conf/doc.h"
 
+#include "conf/diag.h"
 #include "conf/doc_form.h"
 #include "conf/schema.h"
 #include "lib/page.h"
@@ -74,6 +75,22 @@ static void reasons_print(struct page *out)
     }
 }
 
+static void codes_print(struct page *out)
+{
+    page_printf(out, "## Errors and warnings\n\n"
+                "What `weir check`, a start and a reload say of a configuration. A number never changes its meaning.\n"
+                "With a warning (W) the configuration is taken all the same.\n\n"
+                "| code | meaning | what to do |\n| --- | --- | --- |\n");
+    for (const struct diag_meaning *m = diag_meanings; m->code != CODE_none; m++) {
+        page_printf(out, "| %s `%s` | ", diag_code_text(m->code).text, m->name);
+        cell_print(out, m->meaning);
+        page_printf(out, " | ");
+        cell_print(out, m->remedy);
+        page_printf(out, " |\n");
+    }
+    page_printf(out, "\n");
+}
+
 void doc_manual(struct page *out, const struct filter *const *filters)
 {
     page_printf(out, "# Reference\n\n"
@@ -91,5 +108,6 @@ void doc_manual(struct page *out, const struct filter *const *filters)
     table_print(out, schema_common_fields);
     for (; *filters; filters++)
         filter_print(out, *filters);
+    codes_print(out);
     reasons_print(out);
 }

@@ -4,6 +4,7 @@
  */
 #include "conf/doc.h"
 
+#include "conf/diag.h"
 #include "conf/doc_form.h"
 #include "conf/roff.h"
 #include "conf/schema.h"
@@ -68,6 +69,17 @@ static void reasons_print(struct page *out)
     }
 }
 
+static void codes_print(struct page *out)
+{
+    roff_section(out, "ERRORS AND WARNINGS");
+    roff_paragraph(out, "What `weir check`, a start and a reload say of a configuration. With a warning (W) it is taken all the "
+                        "same.");
+    for (const struct diag_meaning *m = diag_meanings; m->code != CODE_none; m++) {
+        roff_item(out, diag_code_text(m->code).text, m->name, m->meaning);
+        roff_more(out, m->remedy);
+    }
+}
+
 static const char example[] =
     "version: 1\n"
     "listen: 127.0.0.1:8080\n"
@@ -101,6 +113,7 @@ void doc_man(struct page *out, const struct filter *const *filters)
     rows_print(out, schema_common_fields);
     for (; *filters; filters++)
         filter_print(out, *filters);
+    codes_print(out);
     reasons_print(out);
     roff_section(out, "EXAMPLE");
     roff_example(out, example);

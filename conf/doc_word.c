@@ -9,6 +9,7 @@
 #include "conf/doc.h"
 
 #include <stdio.h>
+#include "conf/diag.h"
 #include "conf/doc_form.h"
 #include "conf/named.h"
 #include "conf/schema.h"
@@ -88,6 +89,20 @@ static bool reason_print(struct page *out, struct str word)
         return true;
     }
     return false;
+}
+
+/* "E012", "e12", "W1". */
+static bool code_print(struct page *out, struct str word)
+{
+    const struct diag_meaning *m = diag_code_find(word);
+
+    if (!m)
+        return false;
+    page_printf(out, "%s %s\n", diag_code_text(m->code).text, m->name);
+    wrapped_print(out, 4, m->meaning);
+    page_printf(out, "\n");
+    wrapped_print(out, 4, m->remedy);
+    return true;
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------ */
@@ -236,7 +251,7 @@ bool doc_word(struct page *out, const struct filter *const *filters, struct str 
     char kept[DOC_PATH_CAP];
     struct search s = {.word = plain(word, kept, sizeof(kept))};
 
-    if (reason_print(out, word))
+    if (reason_print(out, word) || code_print(out, word))
         return true;
     nearest_init(&s.near, s.word);
     doc_walk(filters, key_visit, &s);

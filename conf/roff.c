@@ -21,7 +21,7 @@ static void char_print(struct page *out, char c)
     }
 }
 
-/* One line of running text. */
+/* One line of running text; its first "." or "'" is no request. */
 static void text_print(struct page *out, const char *text)
 {
     bool code = false;

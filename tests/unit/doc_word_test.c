@@ -80,6 +80,13 @@ TEST(reasons_are_words_too)
     word_is("queue_full", true, "queue_full\n    reason why a request ended as it did; answered with 503 Service Unavailable\n");
 }
 
+TEST(codes_say_what_to_do)
+{
+    word_is("E012", true, "E012 unknown_key\n    There is no such key here.\n\n    Check its spelling");
+    word_is("e12", true, "E012 unknown_key\n");
+    word_is("E999", false, "nothing is called \"E999\"");
+}
+
 TEST(what_is_unknown_says_what_was_meant)
 {
     word_is("upstreams.helth", false, "nothing is called \"upstreams.helth\"; did you mean \"upstreams.health\"?\n");
