@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "conf/digest.h"
 #include "lib/hash.h"
 #include "lib/mem.h"
 
@@ -114,7 +115,8 @@ static enum source_fault opened_read(struct arena *a, int fd, size_t max, struct
     else if (before.st_size != after.st_size || !same_time(before.st_mtim, after.st_mtim))
         res = fault(SOURCE_UNREADABLE, why, "it was written to while it was read; try again when it is whole");
     else
-        *out = (struct source_bytes){arena_copy(a, str_of(text, (size_t)n)), before.st_dev, before.st_ino};
+        *out = (struct source_bytes){arena_copy(a, str_of(text, (size_t)n)), before.st_dev, before.st_ino,
+                                     digest_text(str_of(text, (size_t)n))};
     mem_free(text);
     return res;
 }

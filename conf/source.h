@@ -42,6 +42,7 @@ struct source_why {
 struct source_bytes {
     struct str text;
     uint64_t device, inode;          /* which file it was, whatever the path to it */
+    uint64_t digest;                 /* conf/digest.h: for source_file, so that a change since is seen */
 };
 
 /* Reads a regular file of at most `max` bytes into the arena. Never waits for anyone: what is no regular file is not
@@ -60,6 +61,7 @@ struct source_file {
     const char *path;                /* absolute; links are not followed in it */
     enum source_kind kind;
     uint64_t hash;                   /* of the path */
+    uint64_t digest;                 /* conf/digest.h, of the bytes that were read; 0: not known */
     struct str secret;               /* what a SOURCE_SECRET holds, once it was read */
 };
 struct sources {
