@@ -35,20 +35,33 @@ static void head_for_leg(struct request *r, const struct upstream_conf *conf)
     }
 }
 
-void leg_enter(struct request *r, const struct upstream_conf *conf)
+static struct leg leg_make(struct request *r, const struct upstream_conf *conf)
 {
-    struct leg *leg = &r->leg;
-    check(!leg->active);
+    struct leg leg = {.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true, .times = r->times};
+    leg.out.started = worker_now(r->worker);
+    leg.uses = chain_uses_new(r, &conf->filters, NULL, &leg.n_uses);
+    return leg;
+}
+
+static void leg_begin(struct request *r, const struct leg *leg)
+{
+    const struct upstream_conf *conf = leg->conf;
+    check(!r->leg.active);
     head_for_leg(r, conf);
-    *leg = (struct leg){.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true,
-                         .times = r->times};
-    leg->out.started = worker_now(r->worker);
+    r->leg = *leg;
     r->att = (struct attempt){.req = r, .out.endpoint = SIZE_MAX};
-    leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
+    if (leg->n_uses > 0)
+        r->reply = (struct reply){0};
     r->hooks_up |= conf->filters.request_body;
     r->hooks_down |= conf->filters.response_body;
     if (conf->filters.keep_body > r->keep_max)
         r->keep_max = conf->filters.keep_body;
+}
+
+void leg_enter(struct request *r, const struct upstream_conf *conf)
+{
+    struct leg leg = leg_make(r, conf);
+    leg_begin(r, &leg);
 }
 
 void leg_end(struct request *r, enum ended_by by, enum reason reason)
@@ -361,14 +374,32 @@ static bool leg_repeatable(const struct request *r)
     return body_repeatable(r) && !chain_body_holds(r->leg.uses, r->leg.n_uses) && worker_now(r->worker) < r->deadline;
 }
 
+/* Would that upstream let an attempt begin? *next: the leg that was asked, as it is to be entered. What there is of the leg at
+ * hand, an answer or the reason for one, is not given up for a refusal of the next one. */
+static bool leg_may_begin(struct request *r, const struct upstream_conf *to, struct leg *next)
+{
+    const struct leg leg = r->leg;
+    const struct http_head head = r->head;
+    if (!leg_repeatable(r))
+        return false;
+    if (r->head_kept)
+        r->head = r->head_before;    /* what its filters will see */
+    r->leg = leg_make(r, to);
+    bool may = attempt_may_begin(r, worker_now(r->worker));
+    *next = r->leg;
+    r->leg = leg;
+    r->head = head;
+    return may;
+}
+
 /* Ends this leg and enters another. */
-static void leg_move(struct request *r, const struct upstream_conf *to, enum ended_by by, enum reason reason)
+static void leg_move(struct request *r, const struct leg *next, enum ended_by by, enum reason reason)
 {
     body_pause(r);
     leg_end(r, by, reason);
     answer_forget(r);
     r->policy = (struct str){NULL, 0};
-    leg_enter(r, to);
+    leg_begin(r, next);
     request_set_step(r, STEP_LEG);
     request_run(r);
 }
@@ -379,9 +410,10 @@ bool leg_fall_back(struct request *r, enum reason reason, enum ended_by by, bool
     if (!r->leg.active || r->fell_back || r->step == STEP_RECV || r->step >= STEP_REPLY)
         return false;                /* in STEP_RECV on_response has an answer already */
     bool safe = asked || !r->sent || request_safe_to_repeat(r);
-    if (route->fallback.upstream && safe && leg_repeatable(r)) {
+    struct leg next;
+    if (route->fallback.upstream && safe && leg_may_begin(r, route->fallback.upstream, &next)) {
         r->fell_back = true;
-        leg_move(r, route->fallback.upstream, by, reason);
+        leg_move(r, &next, by, reason);
         return true;
     }
     if (!route->fallback.respond.set)
@@ -403,10 +435,13 @@ static bool attempt_failover(struct request *r, struct str name)
     enum ended_by by = r->resp ? BY_US : blame(r, reason);
     if (!name.at)
         return leg_fall_back(r, reason, by, true);
-    for (size_t i = 0; i < snap->n_upstreams && leg_repeatable(r); i++) {
+    struct leg next;
+    for (size_t i = 0; i < snap->n_upstreams; i++) {
         if (!str_eq(snap->upstreams[i].name, name))
             continue;
-        leg_move(r, &snap->upstreams[i], by, reason);
+        if (!leg_may_begin(r, &snap->upstreams[i], &next))
+            return false;
+        leg_move(r, &next, by, reason);
         return true;
     }
     return false;

@@ -17,7 +17,6 @@ struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const 
     if (*n == 0)
         return NULL;
     struct use *uses = arena_zalloc(&r->arena, *n * sizeof *uses);
-    r->reply = (struct reply){0};
     for (size_t i = 0; i < *n; i++) {
         struct use *u = &uses[i];
         u->inst = i < a->n ? a->v[i] : b->v[i - a->n];

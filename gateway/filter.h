@@ -138,7 +138,9 @@ struct filter {
     enum verdict (*on_request)(struct call *);                       /* its scope is entered: head (and body) is there */
     enum verdict (*on_request_body)(struct call *, struct slice);
     enum verdict (*on_attempt)(struct call *);                       /* before an endpoint is picked */
-    bool (*may_attempt)(struct call *);                              /* would it let a further one begin? Takes nothing */
+    /* Would it let an attempt begin? Takes nothing. Asked before a retry, and of another leg before that is entered: then no other
+     * hook of it ran yet, and there is no attempt_state. */
+    bool (*may_attempt)(struct call *);
     /* FILTER_FAIL: not this one, pick another; when none is left, call->reason and not_before say why and how long. */
     enum verdict (*on_endpoint)(struct call *, size_t endpoint);
     enum verdict (*on_head)(struct call *, const struct outcome *);  /* the final head is here, or what failed before it */

@@ -144,6 +144,8 @@ static enum progress step_route(struct request *r)
         return PARKED;
     }
     r->uses = chain_uses_new(r, &r->listen->filters, &route->filters, &r->n_uses);
+    if (r->n_uses > 0)
+        r->reply = (struct reply){0};
     r->keep_max = route->filters.keep_body > r->listen->filters.keep_body ? route->filters.keep_body
                                                                            : r->listen->filters.keep_body;
     r->resizes_request = r->listen->filters.resizes_request_body || route->filters.resizes_request_body;

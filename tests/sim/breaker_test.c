@@ -616,6 +616,65 @@ TEST(the_fallback_is_taken_when_it_is_open)
     SIM_END(s);
 }
 
+#define BOTH_GUARDED(RAMP) \
+    SIM_HEAD "upstreams:\n  api: {endpoints: [\"http://127.0.0.1:81\"], filters: [{actor: {id: u}}]}\n" \
+    "  other: {endpoints: [\"http://127.0.0.1:82\"], filters: [{breaker: {min_requests: 4, open: 10s..40s, ramp: " RAMP "}}]}\n" \
+    "routes: [{match: /, upstream: api, timeout: 20s, fallback: other}]\n"
+
+/* What there is, an answer or a reason, is not given up for a refusal of the fallback's breaker. */
+TEST(a_fallback_that_would_refuse_is_not_taken)
+{
+    static const struct { struct act act; const char *answer; } rows[] = {
+        {ACT("u", "head", FILTER_FAILOVER, .always = true), "HTTP/1.1 503 Busy\r\n"},
+        {ACT("u", "head", FILTER_FAILOVER, .failover = "other", .always = true), "HTTP/1.1 503 Busy\r\n"},
+        {ACT("u", "attempt", FILTER_FAIL, .reason = REASON_no_endpoint, .always = true), "\"reason\":\"no_endpoint\""},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        struct sim *s = start(BOTH_GUARDED("0s"), 1);
+        actor_play(&rows[i].act, 1);
+        EXPECT(command(s, "open"));
+        struct sim_conn *c = ask(s, 0);
+        if (busy(s) > 0)
+            answer(busy_at(s, 81), BAD);
+        EXPECT_HAS(c, rows[i].answer);
+        EXPECT_HASNT(c, "breaker_open");
+        EXPECT_EQ(busy(s), 0);
+        EXPECT_EQ(refused(s), 0);
+        EXPECT(command(s, "closed"));
+        c = ask(s, 0);
+        if (busy_at(s, 81))
+            answer(busy_at(s, 81), BAD);
+        answer(busy_at(s, 82), OK);
+        EXPECT(is_served(c));
+        PLAY_NOTHING();
+        SIM_END(s);
+    }
+}
+
+TEST(a_fallback_in_a_ramp_is_drawn_for_once)
+{
+    unsigned taken = 0;
+    struct sim *s = start(BOTH_GUARDED("10s"), 1);
+    PLAY(ACT("u", "head", FILTER_FAILOVER, .always = true));
+    EXPECT(command(s, "open"));
+    EXPECT(command(s, "auto"));
+    for (unsigned i = 0; i < 60; i++) {
+        struct sim_conn *c = ask(s, 0);
+        answer(busy_at(s, 81), BAD);
+        EXPECT_HASNT(c, "breaker_open");
+        taken += busy(s);
+        if (busy(s) > 0)
+            answer(busy_at(s, 82), OK);
+        sim_advance(s, state(s) == RAMPING ? 50 * MSEC : 0);
+        sim_reset(c);
+        sim_run(s);
+    }
+    EXPECT(taken > 10 && taken < 50);
+    PLAY_NOTHING();
+    SIM_END(s);
+}
+
 /* ---- shadow ---- */
 
 TEST(in_shadow_it_decides_and_refuses_nobody)

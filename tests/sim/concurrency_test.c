@@ -303,6 +303,30 @@ TEST(another_leg_holds_no_slot_of_the_first)
     PLAY_END(s);
 }
 
+static void remove_key(struct call *c) { http_head_remove(request_head(c->req), STR("x-key")); }
+
+/* The fallback's queue is asked before its upstream is entered, for the caller that it will see. */
+TEST(a_fallback_that_is_full_is_not_taken)
+{
+    struct sim *s = start(SIM_HEAD "upstreams:\n"
+        "  api: {endpoints: [\"http://127.0.0.1:81\"], filters: [{actor: {id: u}}]}\n"
+        "  spare: {endpoints: [\"http://127.0.0.1:82\"], filters: [{concurrency: {max: 1, queue: 0, key: \"header:x-key\"}}]}\n"
+        "routes: [{match: /, upstream: api, fallback: spare}, {match: /spare, upstream: spare}]\n", 1);
+    PLAY(ACT("u", "request", FILTER_NEXT, .run = remove_key, .always = true), ACT("u", "head", FILTER_FAILOVER, .always = true));
+    ask_with(s, 0, "/spare", "x-key: a\r\n");
+    struct sim_conn *a = ask_with(s, 0, "/a", "x-key: a\r\n"), *b = ask_with(s, 0, "/b", "x-key: b\r\n");
+    EXPECT_HASNT(busy_with(s, "/a"), "x-key");
+    sim_say(busy_with(s, "/a"), CLOSED);
+    EXPECT_HAS(a, "HTTP/1.1 503 Busy\r\n");
+    sim_say(busy_with(s, "/b"), CLOSED);
+    EXPECT(!is_answered(b));
+    EXPECT_HAS(busy_with(s, "/b"), "x-key: b\r\n");
+    answer(busy_with(s, "/b"));
+    EXPECT(is_served(b));
+    PLAY_NOTHING();
+    SIM_END(s);
+}
+
 TEST(two_upstreams_that_name_one_instance_share_its_slots)
 {
     struct sim *s = start(SIM_HEAD
