@@ -197,6 +197,7 @@ static bool attempt_endpoint(struct request *r)
         if (chain_endpoint(r, at)) {
             r->att.endpoint = &leg->upstream->endpoints[at];
             r->att.out.endpoint = at;
+            r->att.picked = worker_now(r->worker);
             endpoint_set_add(&leg->tried, at, n, &r->arena);
             return true;
         }
@@ -293,13 +294,24 @@ static void answer_forget(struct request *r)
         buf_clear(&r->resp_kept, &r->worker->buf_blocks);
 }
 
+/* Had its endpoint half of the time that one may have at best? If not, the deadline says nothing about it: queues, pauses and
+ * other attempts used up the rest. */
+static bool had_its_time(const struct request *r)
+{
+    uint64_t own = r->leg.times.first_byte ? r->leg.times.first_byte : r->leg.conf->first_byte_timeout;
+    uint64_t all = r->deadline > r->arrived ? r->deadline - r->arrived : 0;
+    return worker_now(r->worker) - r->att.picked >= (own < all ? own : all) / 2;
+}
+
 /* Whose doing a failure is. */
 static enum ended_by blame(const struct request *r, enum reason reason)
 {
     if (r->att.whose != BY_UPSTREAM)
         return r->att.whose;
-    if (reason == REASON_total_timeout)
-        return request_deadline_of(r);
+    if (reason == REASON_total_timeout) {
+        enum ended_by by = request_deadline_of(r);
+        return by == BY_DEADLINE && !had_its_time(r) ? BY_US : by;
+    }
     return reason_status(reason) == 504 ? BY_DEADLINE : BY_UPSTREAM;
 }
 

@@ -58,7 +58,7 @@ struct attempt {
     bool connected;
     size_t addresses_tried;
     bool ended;                              /* the answer was read to its end */
-    bool reuse;                              /* the connection may be pooled when both sides are whole */
+    uint64_t picked;                         /* ns, when its endpoint was */
     bool upgraded;
     uint8_t interims;
     enum ended_by whose;                     /* BY_CLIENT, BY_US: it failed by their doing; else as its reason says */
@@ -160,7 +160,7 @@ struct request {
     enum reason reason, note;
     const char *fault;
     enum ended_by by;                        /* who made an answer of ours needed */
-    uint64_t arrived, first_byte, connection, wall;
+    uint64_t arrived, first_byte, connection;
     uint64_t wait_began, waited;             /* ns; since when a hook waits (0: none does), and how long hooks waited before */
     struct str policy, shadow;               /* names of the instances that answered, that would have; {NULL, 0}: none */
     int status;                              /* what the client got; 0: nothing */

@@ -484,6 +484,36 @@ TEST(a_probe_that_waits_in_a_queue)
 }
 
 /* A limit before it: who waited is asked about when it leaves the queue. */
+/* The deadline blames an endpoint only if that had half of the time that it might have had: the rest went to the queue. */
+TEST(a_slot_shortly_before_the_deadline)
+{
+    static const struct { uint64_t waits, first_byte; const char *what; } rows[] = {
+        {9 * SEC, 60, "failure"}, {10 * SEC, 60, "failure"}, {11 * SEC, 60, "neutral"}, {20 * SEC - 1, 60, "neutral"},
+        {14 * SEC, 12, "failure"}, {15 * SEC, 12, "neutral"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char yaml[600];
+        test_row("%zu", i);
+        snprintf(yaml, sizeof yaml, SIM_HEAD "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], "
+                 "timeouts: {first_byte: %us, idle: 60s}, filters: [{breaker: {" SMALL "}}, {concurrency: {max: 1, max_wait: 30s}}]}}\n"
+                 "routes: [{match: /slow, upstream: api, timeout: 60s}, {match: /, upstream: api, timeout: 20s}]\n",
+                 (unsigned)rows[i].first_byte);
+        struct sim *s = start(yaml, 1);
+        ask_for(s, 0, "/slow");
+        struct sim_conn *u = busy_one(s), *c = ask(s, 0);
+        sim_say(u, HEAD_OF_BIG);
+        sim_advance(s, rows[i].waits);
+        sim_clear(u);
+        sim_say(u, "0123456789");
+        EXPECT_EQ(busy(s), 1);
+        sim_advance(s, 20 * SEC - rows[i].waits);
+        EXPECT_HAS(c, "\"reason\":\"total_timeout\"");
+        EXPECT_EQ(outcome(s, "success"), 1);
+        EXPECT_EQ(outcome(s, rows[i].what), 1);
+        SIM_END(s);
+    }
+}
+
 TEST(it_opens_while_others_wait_for_a_slot)
 {
     struct sim *s = start(GUARDED("{concurrency: {max: 4, queue: 10, max_wait: 10s, name: four}}, {breaker: {" SMALL "}}"), 3);
