@@ -129,7 +129,8 @@ fuzz:  ## run each fuzz target for FUZZ_SECONDS
 
 docs: $(BUILD)/weir  ## write docs/reference.md, the manual pages and the JSON Schema anew from the tables in the code
 	@$(BUILD)/weir doc > docs/reference.md
-	@$(BUILD)/weir doc --man > docs/weir.yaml.5
+	@$(BUILD)/weir doc --man 5 > docs/weir.yaml.5
+	@$(BUILD)/weir doc --man 1 > docs/weir.1
 	@$(BUILD)/weir schema > docs/weir.schema.json
 
 golden: tests  ## write the texts of tests/conf/bad anew; look at the difference before you keep it

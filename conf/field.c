@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include "conf/load.h"
 #include "conf/named.h"
+#include "conf/show.h"
 #include "conf/unit.h"
 #include "conf/yaml.h"
 #include "http/headers.h"
@@ -301,12 +302,15 @@ static int row_read(const struct field *f, const struct yaml_node *value, void *
 {
     int res = 0;
 
+    show_enter(l->show, "%s", f->key);
     if (value && value->type == YAML_NULL)
         res = load_err(l, value, CODE_no_value, "%s: has no value; leave the key out for its default", f->key);
     else if (value)
         res = field_read(f, value, at, l);
     if (!value || (res != 0 && f->type != FIELD_MAP && f->type != FIELD_CUSTOM))
         default_read(f, at, l);
+    show_value(l->show, f, value, at);
+    show_leave(l->show);
     return res;
 }
 

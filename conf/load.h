@@ -10,9 +10,11 @@
  * What is at hand while a configuration is being read: for field readers and a filter's options_check(). Control
  * thread.
  */
+struct show;
 struct snapshot;
 struct load {
     struct diags *diags;                 /* what is wrong goes there */
+    struct show *show;                   /* who wants to know what is in force; NULL: nobody */
     struct arena *arena;                 /* of the snapshot being made */
     struct snapshot *snap;
     const struct filter *const *filters; /* the types there are; NULL-terminated */

@@ -68,7 +68,10 @@ void roff_item(struct page *out, const char *term, const char *note, const char 
 {
     page_printf(out, ".TP\n\\fB");
     for (; *term; term++)
-        char_print(out, *term);
+        if (*term == '\n')
+            page_printf(out, "\\fR\n.TQ\n\\fB");
+        else
+            char_print(out, *term);
     page_printf(out, "\\fR");
     if (note) {
         page_printf(out, " (");
@@ -78,6 +81,12 @@ void roff_item(struct page *out, const char *term, const char *note, const char 
         page_printf(out, ")");
     }
     page_printf(out, "\n");
+    text_print(out, text);
+}
+
+void roff_more(struct page *out, const char *text)
+{
+    page_printf(out, ".IP\n");
     text_print(out, text);
 }
 

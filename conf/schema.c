@@ -6,6 +6,7 @@
  */
 #include "conf/schema.h"
 
+#include "conf/show.h"
 #include "conf/yaml.h"
 
 static int version_read(void *at, const struct yaml_node *n, struct load *l)
@@ -159,6 +160,7 @@ int schema_read(struct schema *s, const struct yaml_node *root)
     size_t before = s->load.diags->errors;
     s->load.node = root;
     s->load.snap->node = root;
+    show_root(s->load.show, root);
     int res = fields_read(schema_fields, root, s->load.snap, &s->load);
     if (schema_listens_check(s, root) != 0)
         res = -1;

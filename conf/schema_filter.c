@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include "conf/named.h"
+#include "conf/show.h"
 #include "conf/yaml.h"
 #include "lib/mem.h"
 
@@ -120,10 +121,17 @@ static struct schema_instance *instance_read(struct load *l, const struct filter
     i->node = options && options->type == YAML_MAP ? options : node;
     i->owner = owner;
     i->defined = name.at != NULL;
+    show_enter(l->show, "%s", type->name);
     i->broken = options_read(l, i, options, &common) != 0;
     struct str given = name_read(l, i, options, name);
     i->inst.shadow = common.shadow == 1;
     i->inst.name = i->defined ? name : given.at ? given : arena_printf(l->arena, STR_FMT " %s", STR_ARG(owner), type->name);
+    if (!i->defined) {
+        show_enter(l->show, "name");
+        show_text(l->show, i->inst.name, yaml_get(options, "name"), false);
+        show_leave(l->show);
+    }
+    show_leave(l->show);
     *schema->tail = i;
     schema->tail = &i->next;
     schema->n_instances++;
@@ -200,9 +208,12 @@ int schema_define_read(void *at, const struct yaml_node *n, struct load *l)
         return load_err(l, n, CODE_kind, "define: must be a mapping of names to filters: {name: {type: {options}}}");
     }
     names_init(&schema->defined, l->arena, n->n);
-    for (size_t i = 0; i < n->n; i++)
+    for (size_t i = 0; i < n->n; i++) {
+        show_enter(l->show, STR_FMT, STR_ARG(n->entries[i].key->text));
         if (define_one(l, &n->entries[i]) != 0)
             res = -1;
+        show_leave(l->show);
+    }
     return res;
 }
 
@@ -279,7 +290,11 @@ int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place,
         return load_err(l, n, CODE_kind, "filters: must be a list");
     const struct instance **v = arena_zalloc(l->arena, (n->n + 1) * sizeof(*v));
     for (size_t i = 0; i < n->n; i++) {
+        show_enter(l->show, "filters[%zu]", i);
         struct schema_instance *s = item_read(l, n->entries[i].value, place, owner);
+        if (s && s->defined)
+            show_text(l->show, s->inst.name, n->entries[i].value, true);
+        show_leave(l->show);
         if (!s || s->broken)
             res = -1;
         if (s && s->used && holds(v, out->n, &s->inst))

@@ -6,6 +6,7 @@
 #include "conf/schema.h"
 
 #include "conf/named.h"
+#include "conf/show.h"
 #include "conf/yaml.h"
 #include "lib/clock.h"
 #include "lib/mem.h"
@@ -71,9 +72,12 @@ int schema_listens_read(void *at, const struct yaml_node *n, struct load *l)
     if (count == 0)
         return load_err(l, n, CODE_empty, "listen: needs at least one address");
     s->listens = arena_zalloc(l->arena, count * sizeof(*s->listens));
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        show_enter(l->show, "[%zu]", i);
         if (one_read(&s->listens[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
             res = -1;
+        show_leave(l->show);
+    }
     s->n_listens = count;
     return res;
 }
@@ -82,7 +86,10 @@ static int own_read(struct listen_conf *c, const char *key, const struct yaml_no
 {
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "%s: must be an address such as 127.0.0.1:9901", key);
-    return one_read(c, n, l);
+    show_mute(l->show, true);            /* it is one address; what a listener has besides is not for it */
+    int res = one_read(c, n, l);
+    show_mute(l->show, false);
+    return res;
 }
 
 int schema_admin_read(void *at, const struct yaml_node *n, struct load *l)

@@ -7,6 +7,7 @@
 #include "conf/schema.h"
 
 #include "conf/named.h"
+#include "conf/show.h"
 #include "conf/yaml.h"
 #include "http/headers.h"
 #include "http/name.h"
@@ -330,8 +331,10 @@ int schema_routes_read(void *at, const struct yaml_node *n, struct load *l)
     for (size_t i = 0; i < n->n; i++) {
         s->routes[i].index = (unsigned)i;
         nodes[i] = n->entries[i].value;
+        show_enter(l->show, "[%zu]", i);
         if (one_read(&s->routes[i], n->entries[i].value, l) != 0)
             res = -1;
+        show_leave(l->show);
     }
     s->n_routes = n->n;
     if (all_differ(s, n, l) != 0)

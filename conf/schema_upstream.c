@@ -6,6 +6,7 @@
 #include "conf/schema.h"
 
 #include "conf/named.h"
+#include "conf/show.h"
 #include "conf/unit.h"
 #include "conf/yaml.h"
 #include "http/headers.h"
@@ -263,8 +264,11 @@ int schema_upstreams_read(void *at, const struct yaml_node *n, struct load *l)
         s->upstreams[i].name = n->entries[i].key->text;
         names_put(&schema->upstreams, s->upstreams[i].name, &s->upstreams[i]);
     }
-    for (size_t i = 0; i < n->n; i++)
+    for (size_t i = 0; i < n->n; i++) {
+        show_enter(l->show, STR_FMT, STR_ARG(n->entries[i].key->text));
         if (one_read(&s->upstreams[i], &n->entries[i], l) != 0)
             res = -1;
+        show_leave(l->show);
+    }
     return res;
 }

@@ -47,10 +47,11 @@ void snapshot_open(struct snapshot *s, struct shared_set *shared, uint64_t now)
 
 /* What the two ways to a configuration have in common: `path`, or `text` that goes by the name. */
 static int load(const char *path, const struct str *text, bool sealed, const struct filter *const *filters,
-                struct diags *diags, struct snapshot **out)
+                struct diags *diags, struct show *show, struct snapshot **out)
 {
     struct snapshot *s = snapshot_new(path);
-    struct schema schema = {.load = {.arena = &s->arena, .snap = s, .filters = filters, .diags = diags}};
+    struct schema schema = {.load = {.arena = &s->arena, .snap = s, .filters = filters, .diags = diags,
+                                     .show = show}};
     struct yaml_set set = {.arena = &s->arena, .limits = &yaml_limits_default, .diags = diags, .sources = &s->sources};
     struct yaml_node *root = NULL;
     size_t before = diags->errors;
@@ -72,19 +73,25 @@ static int load(const char *path, const struct str *text, bool sealed, const str
 
 int snapshot_load(const char *path, const struct filter *const *filters, struct diags *diags, struct snapshot **out)
 {
-    return load(path, NULL, false, filters, diags, out);
+    return load(path, NULL, false, filters, diags, NULL, out);
 }
 
 int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *diags,
                        struct snapshot **out)
 {
-    return load(name, &text, false, filters, diags, out);
+    return load(name, &text, false, filters, diags, NULL, out);
 }
 
 int snapshot_load_sealed(struct str text, const char *name, const struct filter *const *filters, struct diags *diags,
                          struct snapshot **out)
 {
-    return load(name, &text, true, filters, diags, out);
+    return load(name, &text, true, filters, diags, NULL, out);
+}
+
+int snapshot_load_shown(const char *path, const struct filter *const *filters, struct diags *diags, struct show *show,
+                        struct snapshot **out)
+{
+    return load(path, NULL, false, filters, diags, show, out);
 }
 
 void snapshot_ref(struct snapshot *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }

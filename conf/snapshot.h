@@ -192,6 +192,10 @@ struct snapshot {
  * the list says why. Blocks on files alone.
  */
 int snapshot_load(const char *path, const struct filter *const *filters, struct diags *, struct snapshot **out) must_check;
+/* The same, telling `show` what is in force. */
+struct show;
+int snapshot_load_shown(const char *path, const struct filter *const *filters, struct diags *, struct show *,
+                        struct snapshot **out) must_check;
 /* The same from text, which is taken for that of the file `name`. */
 int snapshot_load_text(struct str text, const char *name, const struct filter *const *filters, struct diags *,
                        struct snapshot **out) must_check;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verbs about a configuration's file: run it, check it, say what may stand in it. */
+/* Verbs about a configuration's file: run it, check it, show what it comes to. */
 #include "verbs.h"
 
 #include <stdio.h>
 #include <string.h>
 #include "conf/diag.h"
-#include "conf/doc.h"
+#include "conf/show.h"
+#include "conf/snapshot.h"
 #include "control.h"
 #include "filter.h"
 #include "lib/page.h"
@@ -47,33 +48,25 @@ int verb_check(int argc, char **argv)
     return res == 0 ? EXIT_FINE : EXIT_CONFIG;
 }
 
-static int printed(struct page *page, bool good)
+int verb_show(int argc, char **argv)
 {
-    fwrite(page->at, 1, page->len, good ? stdout : stderr);
-    page_free(page);
-    return good ? EXIT_FINE : EXIT_USAGE;
-}
-
-int verb_doc(int argc, char **argv)
-{
+    bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
+    if (argc > 2 + json || (argc == 2 + json && argv[argc - 1][0] == '-'))
+        return verbs_misused("show", "takes one FILE, and --json before it");
+    const char *file = argc == 2 + json ? argv[argc - 1] : verbs_default_file();
+    struct snapshot *snap = NULL;
+    struct diags diags = {0};
+    struct show *show = show_new();
     struct page page = {0};
-    if (argc == 1)
-        doc_manual(&page, filters_all);
-    else if (argc == 2 && strcmp(argv[1], "--man") == 0)
-        doc_man(&page, filters_all);
-    else if (argc == 2 && argv[1][0] != '-')
-        return printed(&page, doc_word(&page, filters_all, str_c(argv[1])));
+    int res = snapshot_load_shown(file, filters_all, &diags, show, &snap);
+    if (res == 0)
+        (json ? show_json : show_print)(show, &page);
     else
-        return verbs_misused("doc", "takes a KEY, --man or nothing");
-    return printed(&page, true);
-}
-
-int verb_schema(int argc, char **argv)
-{
-    struct page page = {0};
-    (void)argv;
-    if (argc != 1)
-        return verbs_misused("schema", "takes nothing");
-    doc_schema(&page, filters_all);
-    return printed(&page, true);
+        diags_say(file, &diags, json);
+    fwrite(page.at, 1, page.len, stdout);
+    page_free(&page);
+    show_free(&show);
+    snapshot_unref(&snap);
+    diags_fini(&diags);
+    return res == 0 ? EXIT_FINE : EXIT_CONFIG;
 }

@@ -41,8 +41,11 @@ const struct verb verbs_all[] = {
     {"breaker", verb_breaker, "breaker [-c FILE|-a ADDRESS] INSTANCE open|closed|auto",
      "Forces a breaker of a running gateway open or closed, or lets it decide again.", WHERE "."},
     {"mock", mock_main, "mock [OPTIONS]", "A small upstream to try things against.", "weir mock --help lists its options."},
-    {"doc", verb_doc, "doc [KEY|--man]", "The reference of the configuration, of one key, or as a manual page.",
-     "KEY is a key by its path, such as upstreams.health.every or token_bucket.rate, a filter's type, or a reason."},
+    {"show", verb_show, "show [--json] [FILE]", "Says what is in force: every value, with where it stands or that it is a default.",
+     "Variables are expanded; what comes from a secret is shown as ***. A line can be asked for: `weir doc PATH`."},
+    {"doc", verb_doc, "doc [KEY]\ndoc --man 1|5", "The reference of the configuration, or of one key of it.",
+     "KEY is a path such as `upstreams.health.every`, a filter, an option's name, a code of an error such as `E012`, or a reason "
+     "of a refusal such as `queue_full`. --man prints the manual pages `weir`(1) and `weir.yaml`(5)."},
     {"schema", verb_schema, "schema", "The configuration as a JSON Schema, for editors.", NULL},
     {"version", verb_version, "version", "Says which version this is.", NULL},
     {"help", verb_help, "help [VERB]", "Says how to call a verb.", NULL},

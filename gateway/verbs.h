@@ -31,6 +31,9 @@ const char *verbs_default_file(void);
 /* verb_conf.c: verbs about files. */
 int verb_run(int argc, char **argv);
 int verb_check(int argc, char **argv);
+int verb_show(int argc, char **argv);
+
+/* verb_doc.c: verbs that say what there is to know. */
 int verb_doc(int argc, char **argv);
 int verb_schema(int argc, char **argv);
 

@@ -30,7 +30,7 @@ def whole(text):
     return text + more                   # behind it, so that an error's line is the snippet's
 
 
-MADE = {"reference.md": ["doc"], "weir.yaml.5": ["doc", "--man"], "weir.schema.json": ["schema"]}
+MADE = {"reference.md": ["doc"], "weir.1": ["doc", "--man", "1"], "weir.yaml.5": ["doc", "--man", "5"], "weir.schema.json": ["schema"]}
 
 
 def said(*args):

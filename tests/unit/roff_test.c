@@ -43,6 +43,14 @@ TEST(an_item_has_a_note_or_none)
     printed_is(&p, ".TP\n\\fB\\-c\\fR\n\\&The file.\n");
 }
 
+TEST(an_item_has_several_terms_and_more_text)
+{
+    struct page p = {0};
+    roff_item(&p, "plan A\nplan B", NULL, "Says.");
+    roff_more(&p, "More.");
+    printed_is(&p, ".TP\n\\fBplan A\\fR\n.TQ\n\\fBplan B\\fR\n\\&Says.\n.IP\n\\&More.\n");
+}
+
 TEST(a_page_begins_with_its_name)
 {
     struct page p = {0};
