@@ -46,7 +46,7 @@ TEST(every_verb_says_what_it_is_and_how_it_is_called)
 
 TEST(what_is_wrong_with_a_call)
 {
-    static const struct { const char *argv[6]; const char *says; } rows[] = {
+    static const struct { const char *argv[7]; const char *says; } rows[] = {
         {{"weir"}, "a verb is missing"},
         {{"weir", "chekc"}, "unknown verb \"chekc\"; did you mean \"check\"?"},
         {{"weir", "help", "chekc"}, "did you mean \"check\"?"},
