@@ -66,9 +66,9 @@ static void number_print(const struct field *f, const void *at, struct page *p)
 /* A little more than will be shown, so that it is seen that there is more. */
 static void scalar_print(const struct yaml_node *n, struct page *p)
 {
-    size_t len = n->text.len < 2 * SHOWN_MAX ? n->text.len : 2 * SHOWN_MAX;
+    size_t len = n->shown.len < 2 * SHOWN_MAX ? n->shown.len : 2 * SHOWN_MAX;
     for (size_t i = 0; i < len; i++)
-        page_printf(p, "%c", (unsigned char)n->text.at[i] < ' ' || n->text.at[i] == 0x7f ? ' ' : n->text.at[i]);
+        page_printf(p, "%c", (unsigned char)n->shown.at[i] < ' ' || n->shown.at[i] == 0x7f ? ' ' : n->shown.at[i]);
     if (len == 0)
         page_printf(p, "\"\"");
 }
@@ -121,7 +121,7 @@ void diff_value(const struct field *f, const void *at, const struct yaml_node *n
     size_t from = p->len;
     if (is_none(f, at, node))
         page_printf(p, "none");
-    else if (is_number(f))
+    else if (is_number(f) && !(node && yaml_is_secret(node)))
         number_print(f, at, p);
     else if (node)
         node_print(node, from, p);

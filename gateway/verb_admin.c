@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "conf/diag.h"
-#include "conf/yaml.h"
+#include "conf/include.h"
 #include "control.h"
 #include "lib/clock.h"
 
@@ -74,19 +74,20 @@ static void say(const struct command *c, const struct err *err)
     fprintf(stderr, "weir %s: %s\n", c->verb, err_format(err, text, sizeof text));
 }
 
+/* A tree that can be had at all will do, whatever else is wrong with it. */
 static int address_of_file(const struct command *c, const char *const *keys, struct address *at)
 {
     const char *file = c->file ? c->file : verbs_default_file();
     struct diags diags = {0};
+    struct sources sources;
     struct arena arena;
-    struct source source;
     struct yaml_node *root = NULL;
     struct page page = {0};
     struct err err = {0};
     arena_init(&arena, NULL);
-    int res = yaml_read_file(&arena, file, &yaml_limits_default, &source, &diags);
-    if (res == 0)
-        res = yaml_parse(&arena, &source, &yaml_limits_default, &root, &diags);
+    sources_init(&sources, &arena);
+    struct yaml_set set = {.arena = &arena, .limits = &yaml_limits_default, .diags = &diags, .sources = &sources};
+    int res = include_read(&set, file, &root);
     diags_print(&diags, &page);
     if (res != 0)
         fputs(page.at, stderr);

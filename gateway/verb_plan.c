@@ -8,8 +8,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "admin.h"
 #include "conf/diag.h"
-#include "conf/yaml.h"
+#include "conf/source.h"
 #include "control.h"
 #include "lib/clock.h"
 #include "plan.h"
@@ -58,27 +59,24 @@ static int plan_offline(const struct command *c)
 /* The gateway reads the text, on whatever machine it is; errors call it by the name that it has here. */
 static int plan_of_file(const struct command *c, const struct address *at)
 {
-    struct diags diags = {0};
-    struct page page = {0}, path = {0};
+    struct page path = {0};
     struct arena arena;
-    struct source source;
+    struct source_bytes bytes;
+    struct source_why why;
     int status = EXIT_CONFIG;
     arena_init(&arena, NULL);
-    if (yaml_read_file(&arena, c->words[0], &yaml_limits_default, &source, &diags) != 0) {
-        diags_print(&diags, &page);
-        fputs(page.at, stderr);
-    } else if (source.text.len == 0) {
+    if (source_read(&arena, c->words[0], ADMIN_BODY_MAX, &bytes, &why) != SOURCE_FINE) {
+        fprintf(stderr, "weir plan: %s: %s\n", c->words[0], why.text);
+    } else if (bytes.text.len == 0) {
         fprintf(stderr, "weir plan: %s is empty\n", c->words[0]);
     } else {
         char whole[PATH_MAX];
         page_printf(&path, "/plan?name=");
         admin_query_value(&path, str_c(realpath(c->words[0], whole) ? whole : c->words[0]));
-        struct admin_ask ask = {.method = "POST", .path = path.at, .body = source.text, .patience = 40 * NSEC_PER_SEC};
+        struct admin_ask ask = {.method = "POST", .path = path.at, .body = bytes.text, .patience = 40 * NSEC_PER_SEC};
         status = command_tell(c, at, &ask);
     }
-    page_free(&page);
     page_free(&path);
-    diags_fini(&diags);
     arena_fini(&arena);
     return status;
 }

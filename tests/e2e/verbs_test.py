@@ -217,6 +217,23 @@ routes:
         self.assertEqual(self.run_weir("plan", "--offline", old).returncode, 2)
         self.assertEqual(self.run_weir("plan", old, new).returncode, 2)
 
+    def test_files_and_secrets(self):
+        """Included files are looked for beside the candidate, and are told with their hash; secrets are not."""
+        secret = self.file("secret", "hunter2\n")
+        included = self.file("more.yaml", "routes: [{match: /more, respond: {body: '${file:%s}'}}]\n" % secret)
+        w = self.weir("include: [more.yaml]\n" + self.CONF % "http://127.0.0.1:1")
+        page = ask(w.admin, "/config").json()
+        self.assertEqual([s["file"] for s in page["sources"]], [w.conf_path, included])
+        self.file("secret", "hunter3\n")
+        r = self.run_weir("plan", "-c", w.conf_path)
+        self.assertEqual(r.stdout.splitlines()[:2], ["route /more: changed", "    respond: {body: ***} -> {body: ***} (another)"])
+        self.assertEqual(w.ask("/more").body, b"hunter2")
+        os.mkdir(os.path.join(self.directory, "next"))
+        self.file("next/more.yaml", "routes: [{match: /more, respond: {body: x}}]\n")
+        path = self.file("next/weir.yaml", open(w.conf_path).read())
+        self.assertIn("respond: {body: ***} -> {body: x}", self.run_weir("plan", "-c", w.conf_path, path).stdout)
+        self.assertEqual(self.run_weir("healthcheck", "-c", path).returncode, 0)
+
     def test_config_says_what_is_in_force(self):
         w = self.weir(self.CONF % "http://127.0.0.1:1")
         page = ask(w.admin, "/config").json()

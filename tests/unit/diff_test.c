@@ -135,6 +135,17 @@ TEST(every_type)
     }
 }
 
+TEST(secrets_are_not_shown)
+{
+    setenv("DIFF_TEST_TOKEN", "1", 1);
+    expect_diff("{count: '${DIFF_TEST_TOKEN}', text: 'a ${DIFF_TEST_TOKEN}', texts: [x, '${DIFF_TEST_TOKEN}']}", "{count: 2}", NULL,
+                "count: *** -> 2;text: a *** -> none of it;texts: [x, ***] -> none;");
+    expect_diff("{text: '${DIFF_TEST_TOKEN}'}", "{text: '${DIFF_TEST_TOKEN:-x}'}", NULL, "");
+    expect_diff("{text: '${DIFF_TEST_TOKEN}'}", "{text: '${DIFF_TEST_TOKEN}${DIFF_TEST_TOKEN}'}", NULL, "text: *** -> ******;");
+    unsetenv("DIFF_TEST_TOKEN");
+    expect_diff("{text: '${DIFF_TEST_TOKEN:-a}'}", "{text: '${DIFF_TEST_TOKEN:-b}'}", NULL, "text: *** -> *** (another);");
+}
+
 TEST(what_is_skipped_is_skipped_at_the_top_alone)
 {
     static const char *const skip[] = {"count", "name", NULL};
