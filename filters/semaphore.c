@@ -29,15 +29,13 @@
  */
 #include "filters/semaphore.h"
 
-#include <pthread.h>
-#include "filters/semaphore_keys.h"
+#include "filters/semaphore_impl.h"
 #include "filters/semaphore_word.h"
 #include "filters/semaphore_time.h"
 #include "lib/check.h"
 #include "lib/clock.h"
 #include "lib/mem.h"
 
-enum { SHARD_BITS = 6 };
 
 enum waiter_state { QUEUED, GRANTED, PUT_OUT };
 
@@ -54,40 +52,9 @@ struct waiter {
     bool ended, woken;               /* the owner's: the ticket is done with it; the wake is over */
 };
 
-struct shard {
-    pthread_mutex_t lock;
-    _Atomic uint32_t cap[FAIR_CLASSES];      /* written under the lock */
-    uint32_t queue;
-    uint64_t max_wait;
-    struct semaphore_keys keys;
-    uint64_t in_flight, waiting;             /* of all keys */
-};
-
-struct semaphores {
-    bool keyed;
-    size_t n;                        /* shards; one without keys */
-    _Atomic uint64_t service;        /* ns, of all keys; 0: not known yet */
-    _Atomic uint64_t service_max;    /* ns, of a sample */
-    struct semaphore one;            /* without keys */
-    struct shard shards[];
-};
-
 static uint32_t cap_of(const struct shard *s, unsigned class)
 {
     return atomic_load_explicit(&s->cap[class], memory_order_relaxed);
-}
-
-/* A bijection, so that two keys have two hashes (the end of MurmurHash3). */
-static uint64_t hash_of(uint64_t key)
-{
-    key = (key ^ key >> 33) * 0xff51afd7ed558ccdu;
-    key = (key ^ key >> 33) * 0xc4ceb9fe1a85ec53u;
-    return key ^ key >> 33;
-}
-
-static struct shard *shard_of(struct semaphores *all, uint64_t hash)
-{
-    return &all->shards[all->keyed ? hash >> (64 - SHARD_BITS) : 0];
 }
 
 /* --- under a shard's lock ----------------------------------------------------------------------------------------- */
@@ -115,8 +82,8 @@ static void visit_see(struct visit *v, struct semaphore *s)
 
 static void visit_ask(struct visit *v, struct semaphores *all, uint64_t key)
 {
-    uint64_t hash = hash_of(key);
-    visit_begin(v, all, shard_of(all, hash));
+    uint64_t hash = semaphore_hash(key);
+    visit_begin(v, all, semaphore_shard(all, hash));
     struct semaphore *s = all->keyed ? semaphore_keys_find(&v->shard->keys, hash) : &all->one;
     visit_see(v, s ? s : semaphore_keys_add(&v->shard->keys, hash));
 }
@@ -197,18 +164,12 @@ static void give_back_slot(struct visit *v, uint64_t now)
 
 /* --- how long it may take ----------------------------------------------------------------------------------------- */
 
-/* By key it is the key's own, for one caller's slow requests must not empty another's queue: 0 until one of them has ended. */
-static uint64_t service_of(const struct semaphores *all, const struct semaphore *s)
-{
-    return atomic_load_explicit(all->keyed ? &s->service : &all->service, memory_order_relaxed);
-}
-
 /* `gone`: so many of those before it do not count. */
 static uint64_t wait_behind(const struct visit *v, unsigned class, uint64_t flow, uint32_t gone)
 {
     uint32_t position = fair_queue_position(&v->sem->queue, class, flow);
     unsigned __int128 wait = position > gone ? position - gone : 0;
-    wait = wait * service_of(v->all, v->sem) / cap_of(v->shard, class);
+    wait = wait * semaphore_service(v->all, v->sem) / cap_of(v->shard, class);
     return wait > UINT64_MAX ? UINT64_MAX : (uint64_t)wait;
 }
 
@@ -218,7 +179,7 @@ static uint64_t expected_wait(const struct visit *v, unsigned class, uint64_t fl
 static uint64_t told_wait(const struct visit *v, unsigned class, uint64_t flow)
 {
     uint64_t wait = expected_wait(v, class, flow);
-    uint64_t next = service_of(v->all, v->sem) / cap_of(v->shard, class);
+    uint64_t next = semaphore_service(v->all, v->sem) / cap_of(v->shard, class);
     if (next == 0)                   /* nothing of this key has ended yet: that of all keys is better than nothing */
         next = atomic_load_explicit(&v->all->service, memory_order_relaxed) / cap_of(v->shard, class);
     if (wait < next)
@@ -367,11 +328,11 @@ static enum semaphore_answer foresee(const struct visit *v, const struct semapho
 enum semaphore_answer semaphore_would(struct semaphores *all, const struct semaphore_ask *ask, const struct ticket *own,
                                       uint64_t when, uint64_t now)
 {
-    uint64_t hash = hash_of(ask->key);
+    uint64_t hash = semaphore_hash(ask->key);
     enum semaphore_answer answer = SEMAPHORE_ENTERED;        /* a key that is not in use has all its slots */
     struct visit v;
     check(ask->class < FAIR_CLASSES);
-    visit_begin(&v, all, shard_of(all, hash));
+    visit_begin(&v, all, semaphore_shard(all, hash));
     struct semaphore *s = all->keyed ? semaphore_keys_find(&v.shard->keys, hash) : &all->one;
     if (s) {
         visit_see(&v, s);
@@ -421,7 +382,7 @@ static void leave_slot(const struct ticket *t, uint64_t now)
     if (!t->all->keyed && word_drop_slot(&t->sem->word))
         return;
     struct visit v;
-    visit_begin(&v, t->all, shard_of(t->all, t->sem->hash));
+    visit_begin(&v, t->all, semaphore_shard(t->all, t->sem->hash));
     visit_see(&v, t->sem);
     semaphore_time_learn(&t->sem->service, most, held);
     give_back_slot(&v, now);
@@ -540,61 +501,4 @@ void semaphores_set_rule(struct semaphores *all, const struct semaphore_rule *ru
         }
         visit_end(&v);
     }
-}
-
-static void stats_of(const struct semaphores *all, const struct semaphore *s, struct semaphore_stats *out)
-{
-    uint64_t word = word_load(&s->word);
-    *out = (struct semaphore_stats){word_slots(word), word_places(word), 1, service_of(all, s)};
-}
-
-void semaphores_stats(struct semaphores *all, struct semaphore_stats *out)
-{
-    if (!all->keyed) {
-        stats_of(all, &all->one, out);
-        return;
-    }
-    *out = (struct semaphore_stats){.service = atomic_load_explicit(&all->service, memory_order_relaxed)};
-    for (size_t i = 0; i < all->n; i++) {
-        struct shard *s = &all->shards[i];
-        pthread_mutex_lock(&s->lock);
-        out->in_flight += s->in_flight;
-        out->waiting += s->waiting;
-        out->keys += s->keys.n;
-        pthread_mutex_unlock(&s->lock);
-    }
-}
-
-static uint64_t shard_over(struct shard *shard, uint64_t max)
-{
-    uint64_t n = 0;
-    pthread_mutex_lock(&shard->lock);
-    for (uint32_t b = 0; b < shard->keys.size; b++)
-        for (const struct semaphore *s = shard->keys.table[b]; s; s = s->chain)
-            n += word_slots(word_load(&s->word)) > max;
-    pthread_mutex_unlock(&shard->lock);
-    return n;
-}
-
-uint64_t semaphores_over(struct semaphores *all, uint64_t max)
-{
-    uint64_t n = 0;
-    if (!all->keyed)
-        return word_slots(word_load(&all->one.word)) > max;
-    for (size_t i = 0; i < all->n; i++)
-        n += shard_over(&all->shards[i], max);
-    return n;
-}
-
-bool semaphores_of_key(struct semaphores *all, uint64_t key, struct semaphore_stats *out)
-{
-    uint64_t hash = hash_of(key);
-    struct shard *shard = shard_of(all, hash);
-    pthread_mutex_lock(&shard->lock);
-    const struct semaphore *s = all->keyed ? semaphore_keys_find(&shard->keys, hash) : &all->one;
-    bool found = s && word_load(&s->word) != 0;
-    if (found)
-        stats_of(all, s, out);
-    pthread_mutex_unlock(&shard->lock);
-    return found;
 }

@@ -8,7 +8,7 @@
 #include "lib/slab.h"
 
 /*
- * The semaphores of some keys: a part of semaphore.c, which alone includes this. Not locked: the caller does that.
+ * The semaphores of some keys: a part of semaphore.c, which alone changes them. Not locked: the caller does that.
  *
  * A key is found by its hash, 64 bits in which all are as good as random; the table uses the low ones.
  */
