@@ -544,30 +544,6 @@ static bool concurrency_key_print(void *shared, const void *options, const struc
 
 /* ---- a reload ---- */
 
-#define ULL(n) (unsigned long long)(n)
-
-static void over_say(struct semaphores *set, const struct concurrency_options *to, struct plan_notes *notes)
-{
-    struct semaphore_stats now;
-    semaphores_stats(set, &now);
-    uint64_t over = semaphores_over(set, to->max);
-    if (over > 0 && is_keyed(to))
-        plan_say(notes, PLAN_OVER, "%llu of %llu keys have more in flight than the %llu that are allowed: nobody is cut, newcomers "
-                 "wait until enough have ended", ULL(over), ULL(now.keys), ULL(to->max));
-    else if (over > 0)
-        plan_say(notes, PLAN_OVER, "%llu in flight, %llu allowed: nobody is cut, %llu too many until they end", ULL(now.in_flight),
-                 ULL(to->max), ULL(now.in_flight - to->max));
-    else if (now.in_flight > 0)
-        plan_say(notes, PLAN_KEEPS, "%llu in flight keep their slots", ULL(now.in_flight));
-    else
-        plan_say(notes, PLAN_KEEPS, "nothing is in flight now");
-    if (now.waiting > 0 && !is_keyed(to) && now.waiting > to->queue)
-        plan_say(notes, PLAN_OVER, "%llu wait, and the queue holds %llu: nobody is put out for that, newcomers are refused until "
-                 "fewer wait", ULL(now.waiting), ULL(to->queue));
-    else if (now.waiting > 0)
-        plan_say(notes, PLAN_KEEPS, "%llu who wait keep their places", ULL(now.waiting));
-}
-
 static void concurrency_plan(void *shared, const void *was, const void *is, uint64_t now, struct plan_notes *notes)
 {
     const struct concurrency_options *from = was, *to = is;
@@ -578,7 +554,7 @@ static void concurrency_plan(void *shared, const void *was, const void *is, uint
         plan_say(notes, PLAN_KEEPS, "slots are counted by another key: those in flight do not count under the new one, and until "
                  "they end there may be more than it allows");
     else if (c && semaphores_of(c, from))
-        over_say(semaphores_of(c, from), to, notes);
+        semaphores_plan(semaphores_of(c, from), &to->rule, notes);
 }
 
 const struct filter filter_concurrency = {

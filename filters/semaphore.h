@@ -81,6 +81,8 @@ struct semaphore_stats {
 void semaphores_stats(struct semaphores *, struct semaphore_stats *);                     /* any thread */
 /* How many keys hold more than `max` slots (without keys: 1 or 0). Any thread; goes through all keys. */
 uint64_t semaphores_over(struct semaphores *, uint64_t max);
+/* Says what another rule means for those who hold or wait (filter.h, plan_say()). Any thread. */
+void semaphores_plan(struct semaphores *, const struct semaphore_rule *, struct plan_notes *);
 /* Of one key; false: nobody holds or waits. Any thread. */
 bool semaphores_of_key(struct semaphores *, uint64_t key, struct semaphore_stats *);
 

@@ -51,6 +51,35 @@ uint64_t semaphores_over(struct semaphores *all, uint64_t max)
     return n;
 }
 
+#define ULL(n) (unsigned long long)(n)
+
+static void slots_plan(struct semaphores *all, const struct semaphore_stats *now, uint64_t max, struct plan_notes *notes)
+{
+    uint64_t over = semaphores_over(all, max);
+    if (over > 0 && all->keyed)
+        plan_say(notes, PLAN_OVER, "%llu of %llu keys have more in flight than the %llu that are allowed: nobody is cut, newcomers "
+                 "wait until enough have ended", ULL(over), ULL(now->keys), ULL(max));
+    else if (now->in_flight > max && !all->keyed)
+        plan_say(notes, PLAN_OVER, "%llu in flight, %llu allowed: nobody is cut, %llu too many until they end", ULL(now->in_flight),
+                 ULL(max), ULL(now->in_flight - max));
+    else if (now->in_flight > 0)
+        plan_say(notes, PLAN_KEEPS, "%llu in flight keep their slots", ULL(now->in_flight));
+    else
+        plan_say(notes, PLAN_KEEPS, "nothing is in flight now");
+}
+
+void semaphores_plan(struct semaphores *all, const struct semaphore_rule *to, struct plan_notes *notes)
+{
+    struct semaphore_stats now;
+    semaphores_stats(all, &now);
+    slots_plan(all, &now, to->max, notes);
+    if (now.waiting > to->queue && !all->keyed)
+        plan_say(notes, PLAN_OVER, "%llu wait, and the queue holds %u: nobody is put out for that, newcomers are refused until "
+                 "fewer wait", ULL(now.waiting), to->queue);
+    else if (now.waiting > 0)
+        plan_say(notes, PLAN_KEEPS, "%llu who wait keep their places", ULL(now.waiting));
+}
+
 bool semaphores_of_key(struct semaphores *all, uint64_t key, struct semaphore_stats *out)
 {
     uint64_t hash = semaphore_hash(key);
