@@ -196,13 +196,9 @@ static int concurrency_check(void *options, struct load *load)
 
     if (!yaml_get(load->node, "queue"))
         o->queue = o->max < COUNT_MAX / 5 ? o->max * 5 : COUNT_MAX;
-    int res = limit_key_check(&o->fair_by, load);
-    if (limit_key_check(&o->key, load) != 0)
-        res = -1;
-    if (routes_check(&o->priority, yaml_get(priority, "routes"), load) != 0)
-        res = -1;
-    if (priority_check(&o->priority, priority, load) != 0)
-        res = -1;
+    /* All of them, not up to the first that finds something. */
+    int res = limit_key_check(&o->fair_by, load) | limit_key_check(&o->key, load) |
+              routes_check(&o->priority, yaml_get(priority, "routes"), load) | priority_check(&o->priority, priority, load);
     if (reserve && !o->priority.routes.table && !o->priority.header.at)
         return load_err(load, reserve, CODE_together, "reserve: all requests are of one class; give them theirs by `routes` or "
                         "`header` of `priority`");

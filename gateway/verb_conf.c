@@ -25,10 +25,9 @@ static void diags_say(const char *file, const struct diags *diags, bool json)
 {
     struct page text = {0};
     (json ? diags_json : diags_print)(diags, &text);
-    if (!json && diags->errors + diags->warnings > 0)
-        page_printf(&text, "%s: %s\n", file, diags_count(diags).text);
-    else if (!json)
-        page_printf(&text, "%s: ok\n", file);
+    if (!json)
+        page_printf(&text, "%s: %s%s%s\n", file, diags->errors ? "" : "ok", diags->errors || !diags->warnings ? "" : ", ",
+                    diags_count(diags).text);
     fputs(text.at, json ? stdout : stderr);
     page_free(&text);
 }

@@ -3,6 +3,7 @@
 #include "conf_fixture.h"
 
 #include <arpa/inet.h>
+#include <time.h>
 #include "lib/clock.h"
 
 TEST(defaults_are_those_of_the_manual)
@@ -164,5 +165,43 @@ TEST(matches_and_answers_have_caps)
         test_row("%zu", i);
         EXPECT_CSTR(refusal_of_many(rows[i].head, rows[i].piece, rows[i].most, rows[i].tail), "");
         EXPECT(strstr(refusal_of_many(rows[i].head, rows[i].piece, rows[i].most + 1, rows[i].tail), rows[i].text) != NULL);
+    }
+}
+
+/* Everything is wrong: told in a bounded list, in about the time that a good file takes. */
+TEST(ten_thousand_wrong_routes)
+{
+    static const struct { const char *what, *head, *each, *tail, *said; } rows[] = {
+        {"values", HEAD "routes:\n", "- {match: v%u, respond: {status: 99}, timeout: 30}\n", "", "error E029: match: \"v0\" must begin"},
+        {"same match", HEAD "routes:\n", "- {match: /, respond: {}} # %u\n", "", "error E050: the route at line 4 has the same match"},
+        {"same name", HEAD "routes:\n", "- {match: /%u, name: x, respond: {}}\n", "", "error E040: the name \"x\" is taken"},
+        {"unknown upstreams", HEAD "upstreams: {some_upstream: {endpoints: http://a}}\nroutes:\n",
+         "- {match: /%u, upstream: some_upstraem}\n", "", "unknown upstream \"some_upstraem\"; did you mean \"some_upstream\"?"},
+        {"upstreams", HEAD "upstreams:\n", "  upstream_number_%u: {endpoints: 5, balanc: x, filters: [nothing]}\n", "routes: []\n",
+         "unknown key \"balanc\"; did you mean \"balance\"?"},
+        {"definitions", HEAD "define:\n", "  d%u: {request_ids: {}}\n", "routes: []\n", "did you mean \"request_id\"?"},
+        {"one filter's name", HEAD "routes:\n", "- {match: /%u, respond: {}, filters: [{request_id: {name: x}}]}\n", "",
+         "error E040: the name \"x\" is taken by a filter at line 4"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        struct diags diags = {.n = 0};
+        struct page text = {0}, said = {0};
+        struct snapshot *s = NULL;
+
+        test_row("%s", rows[i].what);
+        page_printf(&text, "%s", rows[i].head);
+        for (unsigned k = 0; k < 10000; k++)
+            page_printf(&text, rows[i].each, k);
+        page_printf(&text, "%s", rows[i].tail);
+        clock_t before = clock();
+        EXPECT_EQ(snapshot_load_text(str_of(text.at, text.len), "t", filters_all, &diags, &s), -1);
+        EXPECT((clock() - before) / CLOCKS_PER_SEC < 10);          /* 0.1 s without sanitizers on an idle machine */
+        EXPECT(s == NULL && diags.errors >= 9999 && diags.n <= DIAGS_MAX);
+        diags_print(&diags, &said);
+        EXPECT(strstr(said.at, rows[i].said) && strstr(said.at, " more errors\n"));
+        EXPECT(said.len < 100000);
+        page_free(&text);
+        page_free(&said);
+        diags_fini(&diags);
     }
 }
