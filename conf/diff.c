@@ -66,9 +66,10 @@ static void number_print(const struct field *f, const void *at, struct page *p)
 /* A little more than will be shown, so that it is seen that there is more. */
 static void scalar_print(const struct yaml_node *n, struct page *p)
 {
-    size_t len = n->shown.len < 2 * SHOWN_MAX ? n->shown.len : 2 * SHOWN_MAX;
+    struct str text = yaml_shown(n);
+    size_t len = text.len < 2 * SHOWN_MAX ? text.len : 2 * SHOWN_MAX;
     for (size_t i = 0; i < len; i++)
-        page_printf(p, "%c", (unsigned char)n->shown.at[i] < ' ' || n->shown.at[i] == 0x7f ? ' ' : n->shown.at[i]);
+        page_printf(p, "%c", (unsigned char)text.at[i] < ' ' || text.at[i] == 0x7f ? ' ' : text.at[i]);
     if (len == 0)
         page_printf(p, "\"\"");
 }

@@ -55,7 +55,7 @@ static int bounds_check(const struct field *f, uint64_t v, const struct yaml_nod
 static int wrong_number(const struct field *f, const struct yaml_node *n, struct load *l, const struct unit_fault *fault)
 {
     return load_err(l, n, fault->code, "%s: \"%s\" %s%s", f->key, yaml_quoted(n).text, fault->text,
-                    unit_hint(f->type, n->text).text);
+                    unit_hint(f->type, yaml_shown(n)).text);
 }
 
 static int number_read(const struct field *f, const struct yaml_node *n, uint64_t *at, struct load *l)
@@ -134,6 +134,8 @@ static int enum_read(const struct field *f, const struct yaml_node *n, int *at, 
 static int token_read(const struct field *f, const struct yaml_node *n, struct str *at, struct load *l)
 {
     *at = n->text;
+    if (load_public(l, n, "a header's name") != 0)
+        return -1;
     if (http_is_token(n->text))
         return 0;
     return load_err(l, n, CODE_header, "%s: \"%s\" is not a header's name: letters, digits and - only", f->key,
@@ -198,7 +200,7 @@ static int pairs_read(const struct field *f, const struct yaml_node *n, struct p
     for (size_t i = 0; i < n->n; i++) {
         const struct yaml_entry *e = &n->entries[i];
         if (e->value->type == YAML_SCALAR)
-            at->v[at->n++] = (struct pair){e->key->text, e->value->text, e->key};
+            at->v[at->n++] = (struct pair){e->key->text, e->value->text, yaml_shown(e->value), e->key};
         else
             res = load_err(l, e->value, CODE_kind, "%s: the value of \"%s\" must be a single value, not %s; an empty one is "
                            "\"\"", f->key, quoted(e->key->text).text, kind_of(e->value));

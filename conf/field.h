@@ -39,7 +39,7 @@ enum field_type {
 
 struct rate { uint64_t tokens, period; };                        /* tokens a period; period in ns */
 struct texts { struct str *v; size_t n; };
-struct pair { struct str key, value; const struct yaml_node *node; };   /* of the key; while loading only */
+struct pair { struct str key, value, shown; const struct yaml_node *node; };   /* of the key; while loading only */
 struct pairs { struct pair *v; size_t n; };
 struct cidrs { struct cidr *v; size_t n; };
 

@@ -337,6 +337,17 @@ int include_read(struct yaml_set *set, const char *path, struct yaml_node **root
     return main_read(set, source, &bytes, root);
 }
 
+struct yaml_node *include_tree(struct arena *arena, const char *path, struct diags *diags)
+{
+    struct sources sources;
+    struct yaml_set set = {.arena = arena, .limits = &yaml_limits_default, .diags = diags, .sources = &sources};
+    struct yaml_node *root = NULL;
+
+    sources_init(&sources, arena);
+    (void)!include_read(&set, path, &root);
+    return root;
+}
+
 void include_sources(const char *path, struct sources *sources)
 {
     struct diags ignored = {.n = 0};

@@ -23,6 +23,9 @@
 int include_read(struct yaml_set *, const char *path, struct yaml_node **root) must_check;
 /* The same for a text, which is taken for that of the file `name`. */
 int include_read_text(struct yaml_set *, struct str text, const char *name, struct yaml_node **root) must_check;
+/* The tree of a file for who wants a part of it, whatever is wrong with the rest: NULL when there is none, and always
+ * `diags` says what is wrong. Nodes live in the arena. */
+struct yaml_node *include_tree(struct arena *, const char *path, struct diags *);
 /* What include_read() would read now, whatever is wrong with it: for who waits until a file that was refused is mended. */
 void include_sources(const char *path, struct sources *);
 

@@ -41,6 +41,14 @@ void load_warn(const struct load *l, const struct yaml_node *node, enum diag_cod
     va_end(ap);
 }
 
+int load_public(const struct load *l, const struct yaml_node *n, const char *what)
+{
+    if (n->type != YAML_SCALAR || !yaml_is_secret(n))
+        return 0;
+    return load_err(l, n, CODE_exposed, "\"%s\" holds a secret, and %s is printed as it is; if it is none, take a variable "
+                    "without KEY, TOKEN, SECRET, PASS, CRED or AUTH in its name", yaml_quoted(n).text, what);
+}
+
 int load_attribute(const struct load *l, struct str name)
 {
     struct nearest near;

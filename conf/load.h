@@ -31,6 +31,9 @@ struct str load_route(const struct load *, size_t i);
  * on and find what else is wrong, as long as that does not follow from this.
  */
 int load_err(const struct load *, const struct yaml_node *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
+/* For a value that is printed as it is, in the log, in metrics or in answers: -1 with an error when it holds a secret.
+ * `what` it is: "an address". */
+int load_public(const struct load *, const struct yaml_node *, const char *what) must_check;
 /* What can be loaded and is hardly meant. */
 void load_warn(const struct load *, const struct yaml_node *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
 /* The number of an attribute; -1 with an error at load->node when no filter of this configuration provides it. */

@@ -39,6 +39,8 @@ static int log_to_read(void *at, const struct yaml_node *n, struct load *l)
     struct snapshot *s = at;
     struct str text = n->type == YAML_SCALAR ? n->text : STR("");
 
+    if (load_public(l, n, "a path") != 0)
+        return -1;
     for (size_t i = 0; i < array_len(words); i++)
         if (str_eq(text, str_c(words[i].word))) {
             s->log_to = words[i].to;
@@ -166,6 +168,7 @@ int schema_read(struct schema *s, const struct yaml_node *root)
         res = -1;
     if (schema_instances_check(s) != 0)
         res = -1;
-    check((res != 0) == (s->load.diags->errors > before));
+    /* What follows from an error of before (a variable that is not set) is not told again. */
+    check(res != 0 ? s->load.diags->errors > 0 : s->load.diags->errors == before);
     return res;
 }

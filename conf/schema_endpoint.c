@@ -80,6 +80,8 @@ static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct l
 
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "an endpoint is a URL such as http://host:8000");
+    if (load_public(l, n, "an address") != 0)
+        return -1;
     e->url = n->text;
     if (str_starts(e->url, STR("unix:")))
         return unix_read(e, n, l);

@@ -71,6 +71,8 @@ static bool is_name(struct str s)
 
 static int name_check(struct load *l, const struct yaml_node *at, struct str name)
 {
+    if (load_public(l, at, "a name") != 0)
+        return -1;
     if (!is_name(name))
         return load_err(l, at, CODE_name, "the name \"%s\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\"",
                         quoted(name).text);
@@ -330,8 +332,9 @@ static int names_check(struct schema *s)
         const struct schema_instance *i = by_index[again->index];
         const char *type = i->inst.type->name;
         if (is_name(i->inst.name))
-            res = load_err(&s->load, i->node, CODE_name_taken, "the name \"%s\" is taken by a filter at line %u; to share "
-                           "one, put it under define", quoted(i->inst.name).text, by_index[first->index]->node->line);
+            res = load_err(&s->load, i->node, CODE_name_taken, "the name \"%s\" is taken by a filter at %s; to share "
+                           "one, put it under define", quoted(i->inst.name).text,
+                           yaml_where(by_index[first->index]->node, i->node).text);
         else if (i->owner.at == by_index[first->index]->owner.at)        /* else two owners have one name, and were told */
             res = load_err(&s->load, i->node, CODE_name_taken, "a second %s in one list needs a name: {%s: {name: ...}}", type,
                            type);

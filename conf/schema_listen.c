@@ -57,6 +57,8 @@ static int one_read(struct listen_conf *c, const struct yaml_node *n, struct loa
     c->node = map;
     int res = fields_read(schema_listen_fields, map, c, l);
     const struct yaml_node *at = yaml_get(map, "at");
+    if (at && at->type == YAML_SCALAR && load_public(l, at, "an address") != 0)
+        return -1;
     if (at && at->type == YAML_SCALAR && address_parse(c->at, &c->address, &why) != 0)
         res = load_err(l, at, CODE_address, "%s", why.text);
     struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
@@ -145,7 +147,8 @@ int schema_listens_check(struct schema *schema, const struct yaml_node *root)
     named_sort(v, n);
     while ((again = named_next_repeat(v, n, &at, &first)) != NULL)
         res = load_err(&schema->load, place_of(s, root, again->index), CODE_address_taken,
-                       "this address is taken at line %u already", place_of(s, root, first->index)->line);
+                       "this address is taken at %s already",
+                       yaml_where(place_of(s, root, first->index), place_of(s, root, again->index)).text);
     mem_free(v);
     return res;
 }

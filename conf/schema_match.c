@@ -82,10 +82,27 @@ static int params_check(struct load *l, const struct yaml_node *n, const char *w
     return res;
 }
 
+/* The same rules, without a word on which part breaks them. */
+static int secret_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path)
+{
+    struct str canonical, query;
+
+    for (size_t i = 0; i < path.len; i++)
+        if (path.at[i] == '?' || path.at[i] == '#' || (unsigned char)path.at[i] <= ' ' || (unsigned char)path.at[i] >= 0x7f)
+            path.len = 0;
+    if (path.len > 0 && path.len <= PATH_MAX_LEN && path.at[0] == '/' &&
+        uri_normalise(l->arena, path, &canonical, &query) != URI_BAD && str_eq(canonical, path))
+        return 0;
+    return load_err(l, n, CODE_path, "%s: \"%s\" must begin with \"/\" and be in the normal form that requests have it in", what,
+                    yaml_quoted(n).text);
+}
+
 int schema_path_check(struct load *l, const struct yaml_node *n, const char *what, struct str path, bool params)
 {
     struct str canonical, query;
 
+    if (n->type == YAML_SCALAR && yaml_is_secret(n))
+        return secret_path_check(l, n, what, path);
     if (path.len == 0 || path.at[0] != '/')
         return load_err(l, n, CODE_path, "%s: \"%s\" must begin with \"/\"", what, quoted(path).text);
     if (path.len > PATH_MAX_LEN)
@@ -132,6 +149,8 @@ static int host_check(struct load *l, const struct yaml_node *n, struct str *hos
     struct str name = str_starts(*host, STR(".")) ? str_of(host->at + 1, host->len - 1) : *host;
     char *low = arena_alloc(l->arena, host->len + 1);
 
+    if (load_public(l, n, "a host's name") != 0)
+        return -1;
     if (str_starts(*host, STR("*.")))
         return load_err(l, n, CODE_host, "match.host: write \"%s\" for every subdomain",
                         quoted(str_of(host->at + 1, host->len - 1)).text);
@@ -160,6 +179,8 @@ static int by_header(const void *a, const void *b)
 
 static int method_check(struct load *l, const struct yaml_node *n)
 {
+    if (load_public(l, n, "a method") != 0)
+        return -1;
     if (!http_is_token(n->text))
         return load_err(l, n, CODE_method, "match.method: \"%s\" is not a method", yaml_quoted(n).text);
     for (size_t j = 0; j < n->text.len; j++)
@@ -238,7 +259,8 @@ int schema_match_read(void *at, const struct yaml_node *n, struct load *l)
     const struct yaml_node *path = yaml_get(map, "path"), *host = yaml_get(map, "host");
     const struct yaml_node *method = yaml_get(map, "method"), *header = yaml_get(map, "header");
     if (path && path->type == YAML_SCALAR &&
-        (schema_path_check(l, path, "match", m->path, true) != 0 || params_differ(l, path, m->path) != 0))
+        (load_public(l, path, "a match") != 0 || schema_path_check(l, path, "match", m->path, true) != 0 ||
+         params_differ(l, path, m->path) != 0))
         res = -1;
     if (host && host->type == YAML_SCALAR && host_check(l, host, &m->host) != 0)
         res = -1;
@@ -294,7 +316,7 @@ struct str schema_match_text(struct arena *a, const struct route_match *m, bool 
         text_add(&t, sep);
         text_add(&t, m->headers.v[i].key);
         text_add(&t, STR("="));
-        text_add(&t, m->headers.v[i].value);
+        text_add(&t, names ? m->headers.v[i].shown : m->headers.v[i].value);
     }
     text_add(&t, STR("\0"));
     return str_of(t.at, t.len - 1);

@@ -139,7 +139,7 @@ static int prefix_check(const struct route_conf *r, const struct yaml_node *n, s
     if (schema_path_check(l, n, "rewrite.prefix", prefix, false) != 0)
         return -1;
     if (prefix.at[prefix.len - 1] != '/')
-        return load_err(l, n, CODE_rewrite, "rewrite.prefix: \"%s\" must end with \"/\"", quoted(prefix).text);
+        return load_err(l, n, CODE_rewrite, "rewrite.prefix: \"%s\" must end with \"/\"", yaml_quoted(n).text);
     return 0;
 }
 
@@ -155,7 +155,8 @@ static int path_check(const struct route_conf *r, const struct yaml_node *n, str
         for (size_t p = 0; !found && schema_param_next(r->match.path, &p, &known);)
             found = str_eq(known, name);
         if (!found)
-            res = load_err(l, n, CODE_rewrite, "rewrite: the match has no \":%s\"", quoted(name).text);
+            res = load_err(l, n, CODE_rewrite, "rewrite: the match has no \":%s\"",
+                           quoted(yaml_is_secret(n) ? STR("***") : name).text);
     }
     return res;
 }
@@ -235,11 +236,15 @@ static int keys_check(const struct route_conf *r, const struct yaml_node *n, str
 static int name_read(struct route_conf *r, const struct yaml_node *n, struct load *l)
 {
     const struct yaml_node *name = yaml_get(n, "name");
-    bool ok = name && name->type == YAML_SCALAR && is_printable(r->name);
+    bool scalar = name && name->type == YAML_SCALAR;
+    bool exposed = scalar && load_public(l, name, "a name") != 0;
+    bool ok = scalar && !exposed && is_printable(r->name);
 
     if (!ok)
         r->name = r->match.path.len && !name ? schema_match_text(l->arena, &r->match, true) : (struct str){NULL, 0};
-    if (name && name->type == YAML_SCALAR && !ok)
+    if (exposed)
+        return -1;
+    if (scalar && !ok)
         return load_err(l, name, CODE_name, "name: must be 1 to 200 printable characters");
     return 0;
 }
@@ -280,9 +285,14 @@ static int matches_differ(struct snapshot *s, const struct yaml_node *n, struct 
     named_sort(v, count);
     while ((again = named_next_repeat(v, count, &at, &first)) != NULL)
         res = load_err(l, yaml_get(n->entries[again->index].value, "match"), CODE_same_match,
-                       "the route at line %u has the same match; this one could never be reached",
-                       n->entries[first->index].value->line);
+                       "the route at %s has the same match; this one could never be reached",
+                       yaml_where(n->entries[first->index].value, n->entries[again->index].value).text);
     return res;
+}
+
+static bool same_match(const struct snapshot *s, size_t a, size_t b, struct load *l)
+{
+    return str_eq(schema_match_text(l->arena, &s->routes[a].match, false), schema_match_text(l->arena, &s->routes[b].match, false));
 }
 
 static int names_differ(struct snapshot *s, const struct yaml_node *n, struct named *v, struct load *l)
@@ -299,8 +309,12 @@ static int names_differ(struct snapshot *s, const struct yaml_node *n, struct na
         const struct yaml_node *route = n->entries[again->index].value, *name = yaml_get(route, "name");
         /* Without a name it is called by its match, and two such are told of that. */
         if (name || yaml_get(n->entries[first->index].value, "name"))
-            res = load_err(l, name ? name : route, CODE_name_taken, "the name \"%s\" is taken by the route at line %u",
-                           quoted(again->name).text, n->entries[first->index].value->line);
+            res = load_err(l, name ? name : route, CODE_name_taken, "the name \"%s\" is taken by the route at %s",
+                           quoted(again->name).text, yaml_where(n->entries[first->index].value, route).text);
+        else if (!same_match(s, first->index, again->index, l))
+            res = load_err(l, route, CODE_name_taken, "this route is called by its match, \"%s\", as is the one at %s, for they "
+                           "differ in a secret alone; give it a name", quoted(again->name).text,
+                           yaml_where(n->entries[first->index].value, route).text);
     }
     return res;
 }

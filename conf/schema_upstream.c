@@ -21,13 +21,15 @@ static int host_read(void *at, const struct yaml_node *n, struct load *l)
 
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "host: must be client, endpoint or a name");
+    if (load_public(l, n, "a host's name") != 0)
+        return -1;
     u->host_mode = HOST_NAME;
     if (str_eq(n->text, STR("client")))
         u->host_mode = HOST_CLIENT;
     else if (str_eq(n->text, STR("endpoint")))
         u->host_mode = HOST_ENDPOINT;
     else if (!uri_is_authority(n->text))
-        return load_err(l, n, CODE_host, "host: \"%s\" is neither client, endpoint nor a host's name", quoted(n->text).text);
+        return load_err(l, n, CODE_host, "host: \"%s\" is neither client, endpoint nor a host's name", yaml_quoted(n).text);
     else
         u->host_name = n->text;
     return 0;
@@ -40,6 +42,8 @@ static int hash_key_read(struct upstream_conf *u, const struct yaml_node *n, str
     };
     struct str text = n->type == YAML_SCALAR ? n->text : STR("");
 
+    if (load_public(l, n, "a key") != 0)
+        return -1;
     u->balance = BALANCE_HASH;
     u->hash_by = HASH_CLIENT_IP;
     if (str_eq(text, STR("client_ip")))

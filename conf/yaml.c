@@ -488,4 +488,17 @@ int yaml_parse(struct arena *arena, const struct source *source, const struct ya
     return yaml_read(&set, source, root) != 0 || diags->errors > before ? -1 : 0;
 }
 
-struct quoted yaml_quoted(const struct yaml_node *n) { return quoted(n->text); }
+int yaml_read_file(struct arena *arena, const char *path, const struct yaml_limits *limits, struct source *source,
+                   struct diags *diags)
+{
+    struct place whole = {source, 0, 0, 0};
+    struct source_bytes bytes;
+    struct source_why why;
+
+    *source = (struct source){arena_strdup(arena, str_c(path)), {NULL, 0}};
+    enum source_fault fault = source_read(arena, path, limits->bytes, &bytes, &why);
+    if (fault != SOURCE_FINE)
+        return diag_error(diags, &whole, fault == SOURCE_TOO_LONG ? CODE_too_much : CODE_unreadable, "%s", why.text);
+    source->text = bytes.text;
+    return 0;
+}

@@ -29,7 +29,7 @@ struct yaml_node {
     unsigned width;                  /* characters on that line, quotes included; 0: more than one line, or not a scalar */
     const struct source *source;
     struct str text;                 /* of a scalar, expanded */
-    struct str shown;                /* the same with *** for what is secret: for whatever people see */
+    struct str shown;                /* the same with *** for what is secret: for whatever people see; absent: `text` */
     bool plain;                      /* a scalar without quotes */
     bool broken;                     /* an error was said of it already; what follows from that is not worth one */
     struct yaml_entry *entries;      /* of a list (key NULL) or map, in order */
@@ -60,6 +60,10 @@ int yaml_read(struct yaml_set *, const struct source *, struct yaml_node **root)
 int yaml_parse(struct arena *, const struct source *, const struct yaml_limits *, struct yaml_node **root,
                struct diags *) must_check;
 
+/* Reads a file into the arena, for whoever needs its text as it is; -1, and the list says why. */
+int yaml_read_file(struct arena *, const char *path, const struct yaml_limits *, struct source *,
+                   struct diags *) must_check;
+
 /* ---- nodes: yaml_node.c ---- */
 
 /* The value of a key in a map; NULL: absent. */
@@ -67,7 +71,9 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
 /* Where a node stands. */
 struct place yaml_place(const struct yaml_node *);
 /* Does it hold a secret? */
-static inline bool yaml_is_secret(const struct yaml_node *n) { return n->shown.at != n->text.at; }
+static inline bool yaml_is_secret(const struct yaml_node *n) { return n->shown.at && n->shown.at != n->text.at; }
+/* Its text for people. */
+static inline struct str yaml_shown(const struct yaml_node *n) { return n->shown.at ? n->shown : n->text; }
 /* One more entry at the end of a list or map; *cap (0 at first) is how much room there is. */
 void yaml_add(struct arena *, struct yaml_node *, size_t *cap, struct yaml_entry);
 /* Leaves out entries of a map whose key stood before, each with an error that says where. Returns -1 if there were any. */

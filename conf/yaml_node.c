@@ -105,3 +105,5 @@ struct quoted quoted(struct str s)
         q.text[n] = '\0';
     return q;
 }
+
+struct quoted yaml_quoted(const struct yaml_node *n) { return quoted(yaml_shown(n)); }

@@ -130,6 +130,8 @@ static int alternative_read(struct limit_alternative *a, const struct yaml_node 
 {
     struct str rest = n->text;
 
+    if (load_public(l, n, "what callers are told apart by") != 0)
+        return -1;
     a->parts = arena_zalloc(l->arena, PARTS_MAX * sizeof(*a->parts));
     for (bool more = true; more;) {
         const char *plus = rest.len ? memchr(rest.at, '+', rest.len) : NULL;

@@ -102,7 +102,7 @@ static int when_word(unsigned *when, struct str word, const struct yaml_node *n,
         nearest_try(&near, str_c(whens[i].word));
     }
     return load_err(load, n, CODE_word, "when: \"%s\" is not one of connect, reset, timeout, 502, 503, 504, 529, 429%s",
-                    quoted(word).text, nearest_hint(&near).text);
+                    quoted(yaml_is_secret(n) ? n->shown : word).text, nearest_hint(&near).text);
 }
 
 static int when_list(unsigned *when, const struct yaml_node *n, struct load *load)

@@ -70,7 +70,7 @@ static void warn_if_above(const char *key, uint64_t part, const struct timeout_o
     if (o->total == 0 || part <= o->total || !total || !at)
         return;
     load_warn(load, at, CODE_pointless, "%s: %s cannot be, for total %s ends the request before", key,
-              quoted(at->text).text, quoted(total->text).text);
+              yaml_quoted(at).text, yaml_quoted(total).text);
 }
 
 static int timeout_check(void *options, struct load *load)
