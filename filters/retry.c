@@ -9,7 +9,7 @@
  *   - it must be safe: nothing was sent, or the answer says that nothing was done (429; 503 with Retry-After), or the request
  *     may be repeated anyhow;
  *   - a wait that was asked for is kept to, plus up to a tenth so that those who were told the same do not come back
- *     together. A failed connect goes to another endpoint at once. All else waits anywhere in [0, min(cap, base * 2^n)];
+ *     together; it is never shorter than the usual one. A failed connect goes to another endpoint at once. All else waits anywhere in [0, min(cap, base * 2^n)];
  *   - the budget is the instance's, for all workers (retry_budget.h). One retry is taken out of it when it is decided on, as a
  *     lease of the leg: it comes back if the retry never began, because another filter would not let it or the caller went.
  * When there will be no retry although one would be safe, the route's fallback is asked for, if it has one.
@@ -242,7 +242,8 @@ static bool is_safe(const struct call *call, const struct outcome *out, const st
 /* U(0, most). */
 static uint64_t draw(const struct call *call, uint64_t most) { return most ? rng_below(call->rng, most + 1) : 0; }
 
-static uint64_t backoff(const struct call *call)
+/* At most `room`. */
+static uint64_t backoff(const struct call *call, uint64_t room)
 {
     const struct retry_options *o = call->options;
     const struct retry_state *s = call->state;
@@ -250,25 +251,31 @@ static uint64_t backoff(const struct call *call)
 
     if (wait > o->backoff[1])
         wait = o->backoff[1];
+    if (wait > room)
+        wait = room;
     return o->jitter_none ? wait : draw(call, wait);
 }
 
-/* False: it would be too late. Of the tenth only what fits is drawn from. Without a deadline a caller is not kept for longer
- * than he would usually be. */
+/* False: it would be too late. Who was told to come back soon, or at once, waits no less than usually: others were told the same.
+ * Of that, and of the tenth, only what fits is drawn from. Without a deadline a caller is not kept for longer than he would
+ * usually be. */
 static bool time_find(struct call *call, const struct failure *f, uint64_t deadline)
 {
     if (deadline == TIME_NEVER)
         deadline = time_after(call->now, USUAL_TOTAL);
     if (!f->asked) {
         bool at_once = f->cause == CAUSE_CONNECT && request_endpoint_left(call->req);
-        call->not_before = at_once ? call->now : time_after(call->now, backoff(call));
+        call->not_before = at_once ? call->now : time_after(call->now, backoff(call, TIME_NEVER));
         return call->not_before < deadline;
     }
     uint64_t earliest = time_after(call->now, f->after);
     if (earliest >= deadline)
         return false;
     uint64_t tenth = f->after / 10, room = deadline - earliest - 1;
+    uint64_t usual = call->now + backoff(call, deadline - call->now - 1);
     call->not_before = earliest + draw(call, tenth < room ? tenth : room);
+    if (call->not_before < usual)
+        call->not_before = usual;
     return true;
 }
 
