@@ -11,7 +11,7 @@
  *   - a wait that was asked for is kept to, plus up to a tenth so that those who were told the same do not come back
  *     together; it is never shorter than the usual one. A failed connect goes to another endpoint at once. All else waits anywhere in [0, min(cap, base * 2^n)];
  *   - the budget is the instance's, for all workers (retry_budget.h). One retry is taken out of it when it is decided on, as a
- *     lease of the leg: it comes back if the retry never began, because another filter would not let it or the caller went.
+ *     lease of the leg: it comes back if the retry came to no endpoint, because another filter would not let it or the caller went.
  * When there will be no retry although one would be safe, the route's fallback is asked for, if it has one.
  *
  * Whether a retry was made is seen when its attempt is judged, or when the leg ends: so requests that succeed at once pay
@@ -75,6 +75,7 @@ struct retry_state {
     const struct retry_options *options;
     unsigned worker;
     enum cause cause;
+    bool answered;                         /* an answer goes out */
 };
 
 /* ---- loading ---- */
@@ -289,18 +290,18 @@ static void count(const struct call *call, unsigned what)
 
 static void count_retry(struct retry *t, unsigned worker, enum cause cause) { tally_add(&t->retries, worker, cause, 1); }
 
-/* The leg ends, or the retry found no endpoint. One that has begun is paid for, whatever became of it. */
+/* The leg ends, an answer goes out, or the retry found no endpoint. One that came to an endpoint is paid for, whatever became
+ * of it. */
 static void lease_back(void *thing, uint64_t now)
 {
     const struct retry_state *s = thing;
-    bool begun = request_attempts(s->req) != s->judged;
+    bool made = request_attempts(s->req) != s->judged && request_endpoint_picked(s->req);
 
-    if (begun) {
+    if (made)
         count_retry(s->retry, s->worker, s->cause);
-        return;
-    }
-    retry_budget_give_back(&s->retry->budget, s->options->budget, now);
-    if (request_committed(s->req))         /* an answer went out instead: the core would not have it */
+    else
+        retry_budget_give_back(&s->retry->budget, s->options->budget, now);
+    if (!made && s->answered)              /* the core, or a filter that it had to pass, would not have it */
         tally_add(&s->retry->counted, s->worker, NOT_REFUSED, 1);
 }
 
@@ -432,12 +433,16 @@ static enum verdict retry_on_head(struct call *call, const struct outcome *out)
 
 /* ---- telling ---- */
 
-/* How many tries it took, those of a leg before this one too. One is not worth a line. */
+/* Tells how many tries it took, those of a leg before this one too. One is not worth a line. */
 static enum verdict retry_on_response(struct call *call)
 {
     unsigned n = request_attempts(call->req);
     struct arena *arena = request_arena(call->req);
+    struct retry_state *s = call->state;
 
+    s->answered = true;
+    if (s->lease)                        /* not at the end of the leg: the answer may be long */
+        lease_end(&s->lease, call->now);
     if (n > 1 && !call->shadow)
         http_head_set(response_head(call->req), arena, STR("x-weir-attempts"), arena_u64(arena, n));
     return FILTER_NEXT;

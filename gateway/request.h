@@ -59,6 +59,7 @@ bool request_safe_to_repeat(const struct request *);
 /* Can its body be sent again: is all of it that went up still there? */
 bool request_body_kept(const struct request *);
 unsigned request_attempts(const struct request *);           /* begun so far */
+bool request_endpoint_picked(const struct request *);        /* did the last one of them come to an endpoint? */
 /* Has the upstream that is entered an endpoint in use that the attempts of this leg have not tried? */
 bool request_endpoint_left(const struct request *);
 /* The endpoints of the upstream that is entered that are in use: the first from number `from` on; SIZE_MAX: no more. */

@@ -53,6 +53,7 @@ void request_set_caller_deadline(struct request *r, uint64_t at)
 void request_tell_left(struct request *r, struct str field) { r->left_field = field; }
 
 unsigned request_attempts(const struct request *r) { return r->n_attempts; }
+bool request_endpoint_picked(const struct request *r) { return r->att.endpoint != NULL; }
 bool request_body_kept(const struct request *r) { return body_repeatable(r); }
 bool request_endpoint_left(const struct request *r)
 {

@@ -643,7 +643,28 @@ TEST(nothing_is_taken_for_what_was_not_done)
     EXPECT_EQ(left(s), 10);
     EXPECT_EQ(not_done(s, "refused"), 1);
     EXPECT_EQ(figure(s, "retry_attempts_total", "status_5xx"), 0);
+
+    struct sim_conn *same = u;
+    c = ask(s, GET, &u);                                             /* at once, not when the long answer has ended */
+    EXPECT(u == NULL && (u = same) != NULL);
+    sim_say(u, "HTTP/1.1 503 X\r\nContent-Length: 100\r\n\r\nhalf");
+    EXPECT_EQ(left(s), 10);
+    sim_reset(c);
+    sim_run(s);
     SIM_END(s);
+
+    PLAY(ACT("x", "attempt", FILTER_NEXT), ACT("x", "attempt", FILTER_FAIL, .reason = REASON_queue_full));
+    gate_shut = false;                                               /* a queue that was full in the end */
+    s = sim_new_with(&(struct sim_conf){.yaml = ONE("budget: 0%, " EXACT), .filters = filters});
+    c = ask(s, GET, &u);
+    sim_say(u, BUSY);
+    EXPECT_EQ(left(s), 9);
+    sim_advance(s, 100 * MSEC);
+    EXPECT_HAS(c, "\"reason\":\"queue_full\"");
+    EXPECT_EQ(left(s), 10);
+    EXPECT_EQ(not_done(s, "refused"), 1);
+    EXPECT_EQ(figure(s, "retry_attempts_total", "status_5xx"), 0);
+    PLAY_END(s);
 }
 
 /* The caller goes while the second try is under way: that one was made. */

@@ -28,7 +28,7 @@ struct request {
     struct http_head head, *resp;
     uint64_t deadline;
     unsigned attempts;
-    bool safe, kept, endpoint_left, committed;
+    bool safe, kept, endpoint_left, picked;
     enum reason note;
     struct lease *lease;
 };
@@ -44,7 +44,7 @@ unsigned request_attempts(const struct request *r) { return r->attempts; }
 bool request_safe_to_repeat(const struct request *r) { return r->safe; }
 bool request_body_kept(const struct request *r) { return r->kept; }
 bool request_endpoint_left(const struct request *r) { return r->endpoint_left; }
-bool request_committed(const struct request *r) { return r->committed; }
+bool request_endpoint_picked(const struct request *r) { return r->picked; }
 void request_note(struct request *r, enum reason note) { r->note = note; }
 struct str request_endpoint(const struct request *r, size_t e) { return (void)r, (void)e, STR("http://a:1"); }
 
@@ -403,11 +403,15 @@ TEST(the_deadline)
 
 TEST(a_retry_that_never_began_is_given_back)
 {
-    static const struct { const char *name; bool begun, judged; size_t endpoint; bool made; } rows[] = {
-        {"the client went while it waited", false, false, 0, false},
-        {"the client went while it was under way", true, false, 0, true},
-        {"it found no endpoint", true, true, SIZE_MAX, false},
-        {"it was answered", true, true, 0, true},
+    static const struct { const char *name; bool begun, picked, judged; size_t endpoint; bool made, answered; } rows[] = {
+        {"the client went while it waited", false, true, false, 0, false, false},
+        {"the client went while it stood in a queue", true, false, false, 0, false, false},
+        {"the client went while it was under way", true, true, false, 0, true, false},
+        {"the core would not", false, true, false, 0, false, true},
+        {"the queue would not", true, false, false, 0, false, true},
+        {"it found no endpoint", true, false, true, SIZE_MAX, false, false},
+        {"it was answered", true, true, true, 0, true, true},
+        {"another filter answered for it", true, true, false, 0, true, true},
     };
     for (size_t i = 0; i < array_len(rows); i++) {
         struct instance_of t;
@@ -418,13 +422,19 @@ TEST(a_retry_that_never_began_is_given_back)
         EXPECT_EQ(judged(&l, REASON_none, 503, true), FILTER_RETRY);
         EXPECT_EQ(figure(&t, "retry_budget_balance", NULL, START), 9);
         l.req.attempts += rows[i].begun;
+        l.req.picked = rows[i].picked;
         if (rows[i].judged)
             EXPECT_EQ(type->on_head(&l.call, &(struct outcome){.reason = REASON_no_endpoint, .endpoint = rows[i].endpoint}),
                       FILTER_NEXT);
-        leg_end(&l);
+        if (rows[i].answered)
+            EXPECT_EQ(type->on_response(&l.call), FILTER_NEXT);
+        else
+            leg_end(&l);
         EXPECT_EQ(figure(&t, "retry_budget_balance", NULL, START), rows[i].made ? 9 : 10);
         EXPECT_EQ(figure(&t, "retry_attempts_total", "status_5xx", START), rows[i].made);
-        EXPECT_EQ(figure(&t, "retry_not_done_total", "refused", START), 0);
+        EXPECT_EQ(figure(&t, "retry_not_done_total", "refused", START), rows[i].answered && !rows[i].made);
+        if (rows[i].answered)
+            leg_end(&l);
         end(&t);
     }
 }
@@ -439,7 +449,7 @@ TEST(the_same_attempt_again)
     EXPECT_EQ(judged(&l, REASON_none, 503, true), FILTER_RETRY);
     EXPECT_EQ(type->on_head(&l.call, &(struct outcome){.reason = REASON_upstream_reset, .sent = true}), FILTER_NEXT);
     EXPECT_EQ(figure(&t, "retry_budget_balance", NULL, START), 9);
-    l.req.committed = true;                          /* the core would not */
+    EXPECT_EQ(type->on_response(&l.call), FILTER_NEXT);      /* the core would not */
     leg_end(&l);
     EXPECT_EQ(figure(&t, "retry_budget_balance", NULL, START), 10);
     EXPECT_EQ(figure(&t, "retry_not_done_total", "refused", START), 1);
@@ -457,6 +467,7 @@ TEST(a_reload_keeps_the_budget)
         EXPECT_EQ(judged(&l, REASON_none, 503, true), i < 10 ? FILTER_RETRY : FILTER_FAILOVER);
         EXPECT_EQ(l.req.note, i < 10 ? REASON_none : REASON_retry_budget);
         l.req.attempts++;                            /* it began */
+        l.req.picked = true;
         leg_end(&l);
     }
     EXPECT_EQ(figure(&t, "retry_not_done_total", "budget", START), 2);
@@ -492,6 +503,7 @@ TEST(shadow)
         leg_begin(&l, &t);
         EXPECT_EQ(judged(&l, REASON_none, 503, true), FILTER_RETRY);
         l.req.attempts++;
+        l.req.picked = true;
         leg_end(&l);
     }
     leg_begin(&l, &t);
