@@ -103,7 +103,7 @@ void body_to_up(struct request *r, struct slice s)
     }
 }
 
-bool body_repeatable(const struct request *r) { return r->body_up == 0 || r->kept_all; }
+bool body_repeatable(const struct request *r) { return !r->body_spoilt && (r->body_up == 0 || r->kept_all); }
 
 /* Gives a buffer's bytes to `to` and takes them out; what they became is written before they go. */
 static void drain_collected(struct request *r)

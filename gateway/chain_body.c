@@ -91,6 +91,7 @@ static enum verdict ask(const struct pass *p, struct use *u, size_t k, enum why 
     if (v == FILTER_DROP && !resizes(u, p->up))
         v = FILTER_FAIL;             /* the length that was promised would not come */
     if (v == FILTER_FAIL && !stopped(p)) {
+        p->req->body_spoilt |= p->up;            /* this slice is lost: no other upstream can have the body */
         p->req->policy = u->inst->name;
         request_fail(p->req, call.reason ? call.reason : REASON_filter_failed, BY_US, u->inst->type->name);
     }

@@ -116,8 +116,7 @@ struct request {
     bool expect_continue, te_trailers, absolute, has_host;
     bool head_method;                        /* HEAD */
     bool committed, responding;              /* responding: the final head was given to the down */
-    bool down_paused;
-    bool up_paused;
+    bool down_paused, up_paused;
     bool over;                               /* ended: nothing is called any more */
     bool resizes_request;                    /* some filter entered changes the length of the request's body */
     bool client_fin, upstream_fin;           /* of a tunnel */
@@ -146,6 +145,7 @@ struct request {
     struct buf kept;                         /* what went up, for another attempt */
     size_t keep_max, collect_max, hold_max;
     bool kept_all;                           /* `kept` is everything that went up */
+    bool body_spoilt;                        /* a hook would not have some of it: it goes to nobody else */
 
     /* the response */
     struct http_head *resp;                  /* NULL: none yet */

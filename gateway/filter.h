@@ -48,7 +48,7 @@ enum verdict {
     /* In on_head, on_response and body hooks: */
     FILTER_HOLD,         /* keep what came, show me more; bounded by hold_max and hold_time: asked once more then, with
                             WHY_TIMER, and HOLD is NEXT. Without a hold_time the end of a body is such a bound too */
-    /* In body hooks only: */
+    /* In body hooks only. A FAIL there is the end of the request's body: no other attempt or upstream gets it. */
     FILTER_DROP,         /* this slice, and what is held, goes no further; FAIL unless resizes_(request_)body is said */
 };
 

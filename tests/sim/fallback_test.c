@@ -170,6 +170,31 @@ TEST(a_body_that_is_gone)
 }
 
 /* What an endpoint may have acted on is not sent to another upstream; answered it can be. */
+/* What a body's hook refused is lost: no other upstream can have the body, whatever the reason is called. */
+TEST(a_body_that_a_hook_refused)
+{
+    static const struct { const char *who, *fallback, *answer; } rows[] = {
+        {"t", YAML("spare"), "\"reason\":\"no_endpoint\""}, {"r", YAML("spare"), "\"reason\":\"no_endpoint\""},
+        {"t", YAML(ANSWER), "cached"}, {"r", YAML(ANSWER), "cached"},
+    };
+    for (size_t i = 0; i < array_len(rows) * 3; i++) {
+        unsigned pieces = (unsigned)(i % 3);
+        test_row("%zu, %u before", i / 3, pieces);
+        PLAY(ACT(rows[i / 3].who, "up", pieces > 0 ? FILTER_NEXT : FILTER_FAIL, .reason = REASON_no_endpoint),
+             ACT(rows[i / 3].who, "up", pieces > 1 ? FILTER_NEXT : FILTER_FAIL, .reason = REASON_no_endpoint),
+             ACT(rows[i / 3].who, "up", FILTER_FAIL, .reason = REASON_no_endpoint));
+        struct sim *s = start(rows[i / 3].fallback);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n");
+        EXPECT(sim_next(s) != NULL);
+        for (unsigned k = 0; k < 3; k++)
+            sim_say(c, "hello");
+        EXPECT_EQ(sim_next(s), NULL);
+        EXPECT_HAS(c, rows[i / 3].answer);
+        SIM_END(s);
+    }
+}
+
 TEST(a_post_that_was_sent)
 {
     static const struct { const char *yaml, *request; bool falls; } rows[] = {
