@@ -231,7 +231,12 @@ unsigned concurrency_class(const struct concurrency_priority *p, struct str rout
 
 /* ---- the instance's state ---- */
 
-enum { COUNT_ENTERED, COUNT_QUEUED, COUNT_FULL, COUNT_HOPELESS, COUNT_TIMEOUT, COUNT_AMBIGUOUS };
+enum {
+    COUNT_ENTERED, COUNT_QUEUED, COUNT_FULL, COUNT_HOPELESS, COUNT_TIMEOUT, COUNT_AMBIGUOUS, COUNT_DEADLINE, COUNT_LEFT,
+    COUNTS,
+};
+
+_Static_assert((int)COUNTS <= (int)TALLY_COUNTERS, "the tally has no room for all counters");
 
 struct concurrency {
     struct semaphores *for_all, *by_key;         /* NULL: never asked for */
@@ -282,6 +287,9 @@ struct concurrency_attempt {
     struct ticket ticket;
     struct lease *lease;             /* NULL: not asked yet */
     uint64_t queued_at;              /* ns */
+    const struct request *req;       /* of one that waits, for who counts that it left: */
+    struct tally *tally;
+    unsigned worker;
 };
 
 static void count(const struct call *call, unsigned which)
@@ -350,6 +358,28 @@ static void owe(struct call *call, struct concurrency_attempt *a)
     a->lease = lease_take(call, SCOPE_ATTEMPT, give_back, &a->ticket);
 }
 
+/* Of one that waited. Did it leave before it took its slot? Then no hook was told. */
+static void give_back_waiting(void *thing, uint64_t now)
+{
+    struct concurrency_attempt *a = thing;
+    if (a->ticket.state == TICKET_WAITING)
+        tally_add(a->tally, a->worker, request_deadline(a->req) <= now ? COUNT_DEADLINE : COUNT_LEFT, 1);
+    semaphore_leave(&a->ticket, now);
+}
+
+static enum verdict await(struct call *call, struct concurrency_attempt *a, uint64_t most)
+{
+    struct concurrency *c = call->shared;
+    a->lease = lease_take(call, SCOPE_ATTEMPT, give_back_waiting, a);
+    a->queued_at = call->now;
+    a->req = call->req;
+    a->tally = &c->tally;
+    a->worker = call->worker;
+    count(call, COUNT_QUEUED);
+    wait_until(call, time_after(call->now, most));
+    return FILTER_WAIT;
+}
+
 static enum verdict would_wait(struct call *call)
 {
     const struct concurrency_options *o = call->options;
@@ -383,11 +413,7 @@ static enum verdict ask_first(struct call *call, struct concurrency_attempt *a)
         count(call, COUNT_ENTERED);
         return FILTER_NEXT;
     case SEMAPHORE_WAITS:
-        owe(call, a);
-        count(call, COUNT_QUEUED);
-        a->queued_at = call->now;
-        wait_until(call, time_after(call->now, o->max_wait));
-        return FILTER_WAIT;
+        return await(call, a, o->max_wait);
     case SEMAPHORE_FULL:
         return refuse(call, COUNT_FULL, wait);
     case SEMAPHORE_HOPELESS:
@@ -396,8 +422,10 @@ static enum verdict ask_first(struct call *call, struct concurrency_attempt *a)
     unreachable();
 }
 
+/* Before the lease ends, so that it finds nobody waiting. */
 static enum verdict give_up(struct call *call, struct concurrency_attempt *a, unsigned why, uint64_t wait)
 {
+    semaphore_leave(&a->ticket, call->now);
     lease_end(&a->lease, call->now);
     return refuse(call, why, wait);
 }
@@ -409,8 +437,11 @@ static enum verdict ask_again(struct call *call, struct concurrency_attempt *a)
     struct concurrency *c = call->shared;
     uint64_t waited = call->now - a->queued_at, wait;
 
-    if (request_deadline(call->req) <= call->now)
-        return give_up(call, a, COUNT_TIMEOUT, waited);
+    if (request_deadline(call->req) <= call->now) {
+        lease_end(&a->lease, call->now);
+        call->reason = REASON_total_timeout;
+        return FILTER_FAIL;
+    }
     switch (semaphore_claim(&a->ticket, call->now, &wait)) {
     case SEMAPHORE_ENTERED:
         histogram_add(&c->waits, waited);
@@ -455,10 +486,13 @@ static const struct figure concurrency_figures[] = {
     {.name = "concurrency_entered_total", .type = FIGURE_COUNTER, .help = "Attempts that got a slot, at once or after a wait."},
     {.name = "concurrency_queued_total", .type = FIGURE_COUNTER,
      .help = "Attempts that had to wait, whatever came of it; in shadow mode those that would have had to."},
-    REFUSED("queue_full", "Attempts that got no slot, by why."),
+    REFUSED("queue_full", "Attempts that got no slot, by why; total_timeout: the deadline passed while they waited; left: they went "
+            "while they waited, for the client closed or weir stops."),
     REFUSED("queue_hopeless", NULL),
     REFUSED("queue_timeout", NULL),
     REFUSED("ambiguous_key", NULL),
+    REFUSED("total_timeout", NULL),
+    REFUSED("left", NULL),
     {.name = "concurrency_in_flight", .type = FIGURE_GAUGE, .help = "Slots taken now, of all keys."},
     {.name = "concurrency_waiting", .type = FIGURE_GAUGE, .help = "Attempts that wait for a slot now, of all keys."},
     {.name = "concurrency_max", .type = FIGURE_GAUGE, .help = "Slots there are; with `key`, for each key."},
@@ -493,7 +527,7 @@ static void concurrency_figures_read(void *shared, const void *options, uint64_t
 
     (void)now;
     stats_read(c, o, &stats);
-    for (unsigned which = COUNT_ENTERED; which <= COUNT_AMBIGUOUS; which++)
+    for (unsigned which = COUNT_ENTERED; which < COUNTS; which++)
         (v++)->n = tally_sum(&c->tally, which);
     (v++)->n = stats.in_flight;
     (v++)->n = stats.waiting;

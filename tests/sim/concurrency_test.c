@@ -135,6 +135,37 @@ TEST(the_deadline_ends_the_wait_too)
     SIM_END(s);
 }
 
+/* Who had to wait is in one row: got a slot, or the reason why not. */
+TEST(each_who_waited_is_counted_once)
+{
+    struct sim *s = start(UPSTREAM("{concurrency: {max: 1, queue: 4, max_wait: 4s}}")
+                          "routes: [{match: /, upstream: api, timeout: 50s}, {match: /soon, upstream: api, timeout: 3s}]\n", 2);
+    ask(s, 0);
+    struct sim_conn *gone = ask(s, 1), *cut = ask(s, 1);
+    ask_with(s, 1, "/soon", "");
+    struct sim_conn *served = ask(s, 0);
+    EXPECT_EQ(waiting(s), 4);
+    sim_fin(gone);
+    sim_reset(cut);
+    sim_run(s);
+    EXPECT_EQ(refused(s, "left"), 2);
+    sim_advance(s, 3 * SEC);
+    EXPECT_EQ(refused(s, "total_timeout"), 1);
+    answer(busy_one(s));
+    struct sim_conn *late = ask(s, 0);
+    EXPECT_EQ(waiting(s), 1);
+    sim_advance(s, 4 * SEC);
+    expect_refused(late, 503, "queue_timeout");
+    answer(busy_one(s));
+    EXPECT(is_served(served));
+    EXPECT_EQ(refused(s, "queue_timeout"), 1);
+    EXPECT_EQ(refused(s, "left"), 2);
+    EXPECT_EQ(refused(s, "total_timeout"), 1);
+    EXPECT_EQ(figure(s, "concurrency_queued_total", NULL), 5);
+    EXPECT_EQ(figure(s, "concurrency_entered_total", NULL), 2);
+    SIM_END(s);
+}
+
 /* The slot is there and so is the wake-up, but the request's time is over: nothing is sent for nobody. */
 TEST(the_deadline_is_looked_at_again_on_leaving_the_queue)
 {
@@ -146,9 +177,12 @@ TEST(the_deadline_is_looked_at_again_on_leaving_the_queue)
     clock_advance(&s->clock, 1);
     sim_clear(u);
     sim_say(u, OK);
-    expect_refused(c, 503, "queue_timeout");
+    EXPECT_HAS(c, "HTTP/1.1 504 ");
+    EXPECT_HAS(c, "\"reason\":\"total_timeout\"");
     EXPECT_EQ(busy(s), 0);
     EXPECT_EQ(in_flight(s), 0);
+    EXPECT_EQ(refused(s, "total_timeout"), 1);
+    EXPECT_EQ(refused(s, "queue_timeout"), 0);
     SIM_END(s);
 }
 
