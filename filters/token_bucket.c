@@ -279,14 +279,14 @@ static enum verdict token_bucket_peek(struct call *call)
 
 static bool is_refund_status(int status) { return status == 429 || status == 503; }
 
-/* A refusal made here (no bytes came) is no answer that passes: whoever refused speaks for itself, and what was charged
- * comes back. */
+/* A refusal made here is no answer that passes: whoever refused speaks for itself, and what was charged comes back. A route that
+ * responds, whatever its status, refuses nobody. */
 static enum verdict token_bucket_on_response(struct call *call)
 {
     const struct token_bucket_options *o = call->options;
     const struct token_bucket_state *s = call->state;
     struct http_head *h = response_head(call->req);
-    bool refusal = !h->base && is_refund_status(h->status);
+    bool refusal = is_refund_status(reason_status(call->reason));
 
     if (!o->headers || !s->charged || call->shadow || refusal)
         return FILTER_NEXT;

@@ -333,6 +333,7 @@ enum chain chain_response(struct request *r)
         }
         struct call call;
         call_init(&call, r, u);
+        call.reason = r->step == STEP_REPLY ? r->reply.reason : REASON_none;
         enum verdict v = chain_enforced(r, u, type->on_response(&call));
         enum chain next = settle_response(r, &call, v);
         if (next != CHAIN_NEXT)

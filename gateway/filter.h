@@ -97,7 +97,8 @@ struct call {
     unsigned worker;           /* the worker's number, for counters that are kept apart by worker */
     bool shadow;               /* mode: shadow. What is decided is not done: a filter that would wait need not queue */
     enum why why;
-    enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none */
+    enum reason reason;        /* out: for FILTER_FAIL. In on_head: why there is no head, else REASON_none. In on_response: why
+                                * it is answered here, REASON_none: it is the upstream's answer */
     uint64_t not_before;       /* out: for FILTER_RETRY; for FAIL of on_endpoint: when it may be asked again, 0: unknown. In
                                 * may_attempt: when the attempt would begin */
     struct str failover;       /* out: for FILTER_FAILOVER; {NULL, 0}: the route's fallback */

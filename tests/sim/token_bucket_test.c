@@ -284,6 +284,27 @@ TEST(the_fields_of_the_draft)
     SIM_END(s);
 }
 
+/* A route's own answer is none of weir's refusals, whatever its status: it is charged, and says so. */
+TEST(a_route_that_answers_503)
+{
+    static const int statuses[] = {200, 404, 429, 503};
+    for (size_t i = 0; i < array_len(statuses); i++) {
+        char yaml[400];
+        test_row("%d", statuses[i]);
+        snprintf(yaml, sizeof yaml, SIM_HEAD "routes: [{match: /, respond: {status: %d, body: later}, filters: ["
+                 "{token_bucket: {rate: 1/h, burst: 2}}]}]\n", statuses[i]);
+        struct sim *s = start(yaml);
+        struct sim_conn *c = sim_client(s);
+        EXPECT_EQ(ask(c, GET), statuses[i]);
+        EXPECT_CSTR(field(c, "RateLimit", 0), "\"route / token_bucket\";r=1;t=3600");
+        EXPECT_EQ(ask(c, GET), statuses[i]);
+        EXPECT_CSTR(field(c, "RateLimit", 0), "\"route / token_bucket\";r=0;t=7200");
+        EXPECT_EQ(ask(c, GET), 429);
+        EXPECT_HAS(c, "rate_limited");
+        SIM_END(s);
+    }
+}
+
 TEST(no_fields_where_they_are_switched_off)
 {
     struct sim *s = start(ANSWERED("{token_bucket: {rate: 1/s, burst: 1, headers: false}}"));

@@ -484,20 +484,23 @@ TEST(a_shadow_decides_and_does_not_wait)
 
 TEST(what_an_answer_tells)
 {
-    static const char came[] = "HTTP/1.1 ...";
-    static const struct { const char *yaml; bool shadow, refused; int status; const char *base, *field; } rows[] = {
-        {"{rate: 1/s, burst: 5}", false, false, 200, came, "\"per_key\";r=4;t=1"},
-        {"{rate: 1/min, burst: 5, cost: 2}", false, false, 200, came, "\"per_key\";r=3;t=120"},
-        {"{rate: 1/s, burst: 5}", false, false, 503, came, "\"per_key\";r=4;t=1"},
-        {"{rate: 1/s, burst: 5}", false, false, 404, NULL, "\"per_key\";r=4;t=1"},
-        {"{rate: 1/s, burst: 5}", false, false, 503, NULL, NULL},        /* made here: it will be given back */
-        {"{rate: 1/s, burst: 5}", false, false, 429, NULL, NULL},
-        {"{rate: 1/s, burst: 5, headers: false}", false, false, 200, came, NULL},
-        {"{rate: 1/s, burst: 5}", true, false, 200, came, NULL},
-        {"{rate: 1/s, burst: 1}", false, true, 429, NULL, NULL},         /* the reply says it already */
+    static const struct { const char *yaml; bool shadow, refused; int status; enum reason reason; const char *field; } rows[] = {
+        {"{rate: 1/s, burst: 5}", false, false, 200, REASON_none, "\"per_key\";r=4;t=1"},
+        {"{rate: 1/min, burst: 5, cost: 2}", false, false, 200, REASON_none, "\"per_key\";r=3;t=120"},
+        {"{rate: 1/s, burst: 5}", false, false, 503, REASON_none, "\"per_key\";r=4;t=1"},
+        {"{rate: 1/s, burst: 5}", false, false, 404, REASON_no_route, "\"per_key\";r=4;t=1"},
+        {"{rate: 1/s, burst: 5}", false, false, 200, REASON_replied, "\"per_key\";r=4;t=1"},
+        {"{rate: 1/s, burst: 5}", false, false, 503, REASON_replied, "\"per_key\";r=4;t=1"},      /* a route says so */
+        {"{rate: 1/s, burst: 5}", false, false, 429, REASON_replied, "\"per_key\";r=4;t=1"},
+        {"{rate: 1/s, burst: 5}", false, false, 503, REASON_queue_full, NULL},   /* it will be given back */
+        {"{rate: 1/s, burst: 5}", false, false, 200, REASON_breaker_open, NULL}, /* ... also if the fallback is an answer */
+        {"{rate: 1/s, burst: 5}", false, false, 429, REASON_rate_limited, NULL},
+        {"{rate: 1/s, burst: 5, headers: false}", false, false, 200, REASON_none, NULL},
+        {"{rate: 1/s, burst: 5}", true, false, 200, REASON_none, NULL},
+        {"{rate: 1/s, burst: 1}", false, true, 429, REASON_rate_limited, NULL},  /* the reply says it already */
     };
     for (size_t i = 0; i < array_len(rows); i++) {
-        struct http_head h = {.base = rows[i].base, .status = (uint16_t)rows[i].status};
+        struct http_head h = {.status = (uint16_t)rows[i].status};
         struct bucket b;
         struct ask a;
         test_row("%zu", i);
@@ -509,6 +512,7 @@ TEST(what_an_answer_tells)
         a.call.shadow = rows[i].shadow;
         EXPECT_EQ(type->on_request(&a.call), rows[i].refused ? FILTER_REPLY : FILTER_NEXT);
         a.call.now = NSEC_PER_SEC;                   /* what is told is what was decided */
+        a.call.reason = rows[i].reason;
         EXPECT_EQ(type->on_response(&a.call), FILTER_NEXT);
         EXPECT_STR(http_head_get(&h, STR("ratelimit")), rows[i].field);
         EXPECT_EQ(http_head_count(&h, STR("RateLimit-Policy")), rows[i].field != NULL);
