@@ -149,6 +149,7 @@ static bool file_load(struct expansion *x, struct source_file *file)
 
     if (fault == SOURCE_FINE) {
         struct str s = bytes.text;
+        file->digest = bytes.digest;
         s.len -= s.len && s.at[s.len - 1] == '\n';
         s.len -= s.len && s.at[s.len - 1] == '\r';
         file->secret = s;

@@ -205,7 +205,8 @@ static void file_include(struct inclusion *in, const struct yaml_node *n, const 
     struct source_why why;
     struct yaml_node *root;
 
-    if (!sources_add(set->sources, path, SOURCE_INCLUDE)) {
+    struct source_file *file = sources_add(set->sources, path, SOURCE_INCLUDE);
+    if (!file) {
         include_failed(in, n, CODE_too_much, "include: more than %d files", SOURCES_MAX);
         return;
     }
@@ -216,6 +217,7 @@ static void file_include(struct inclusion *in, const struct yaml_node *n, const 
                        fault == SOURCE_TOO_LONG && set->bytes ? ", which is what the files before it left" : "");
         return;
     }
+    file->digest = bytes.digest;
     if (is_known(in, &bytes)) {
         if (!by_pattern)
             include_failed(in, n, CODE_include, "include: %s is part of this configuration already",
@@ -329,10 +331,12 @@ int include_read(struct yaml_set *set, const char *path, struct yaml_node **root
     struct source_why why;
 
     *root = NULL;
-    check(sources_add(set->sources, path, SOURCE_MAIN));
+    struct source_file *file = sources_add(set->sources, path, SOURCE_MAIN);
+    check(file);
     enum source_fault fault = source_read(set->arena, path, set->limits->bytes, &bytes, &why);
     if (fault != SOURCE_FINE)
         return diag_error(set->diags, &whole, fault == SOURCE_TOO_LONG ? CODE_too_much : CODE_unreadable, "%s", why.text);
+    file->digest = bytes.digest;
     source->text = bytes.text;
     return main_read(set, source, &bytes, root);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include "conf/diag.h"
+#include "conf/digest.h"
 #include "conf/include.h"
 
 static char folder[] = "/tmp/weir_include_test_XXXXXX";
@@ -263,8 +264,12 @@ TEST(what_was_read_is_listed)
     arena_init(&arena, NULL);
     sources_init(&sources, &arena);
     include_sources(path_of("main"), &sources);
-    for (size_t i = 0; i < sources.n; i++)
+    for (size_t i = 0; i < sources.n; i++) {
+        size_t left = 1000;
+        bool there = !strstr(sources.v[i].path, "none");
         say(&o, "%d:%s ", sources.v[i].kind, sources.v[i].path);
+        EXPECT_EQ(sources.v[i].digest, there ? digest_file(sources.v[i].path, &left) : DIGEST_UNKNOWN);
+    }
     for (size_t i = 0; i < sources.n_globs; i++)
         say(&o, "%s", sources.globs[i]);
     EXPECT_CSTR(bare(o.text), "0:main 2:secret 2:/none 1:a 1:none 1:d.1 d.*");
