@@ -25,6 +25,10 @@ const struct verb verbs_all[] = {
      "SIGHUP reloads the file; SIGTERM drains, a second one ends at once; SIGUSR1 opens the access log's file anew."},
     {"check", verb_check, "check [--json] [FILE]", "Says whether a configuration is good: everything that is wrong, and where.",
      NULL},
+    {"fmt", verb_fmt, "fmt [--check] FILE...", "Writes configurations in the usual layout.",
+     "Two columns a level, lists in mappings too; no tabs, no blanks at the ends of lines, one blank line in a row; comments stay "
+     "where they belong, and the meaning is the same. A file that is no YAML is left alone. --check changes nothing: it says which "
+     "files are not so and shows the lines, and the exit status is 1 when there are any."},
     {"plan", verb_plan, "plan [-c FILE|-a ADDRESS] [--json] [NEW]\nplan --offline [--json] OLD NEW",
      "Says what a reload would change, and changes nothing.",
      "The running gateway is asked what NEW, or else its file as it is now, would change: listeners, routes, limits, what "

@@ -36,6 +36,7 @@ int verb_show(int argc, char **argv);
 /* verb_doc.c: verbs that say what there is to know. */
 int verb_doc(int argc, char **argv);
 int verb_schema(int argc, char **argv);
+int verb_fmt(int argc, char **argv);                       /* verb_fmt.c */
 
 /* verb_admin.c, verb_plan.c: verbs that ask a running gateway. */
 int verb_plan(int argc, char **argv);
