@@ -132,6 +132,7 @@ docs: $(BUILD)/weir  ## write docs/reference.md, the manual pages and the JSON S
 	@$(BUILD)/weir doc --man 5 > docs/weir.yaml.5
 	@$(BUILD)/weir doc --man 1 > docs/weir.1
 	@$(BUILD)/weir schema > docs/weir.schema.json
+	@$(BUILD)/weir schema --included > docs/weir.included.schema.json
 
 golden: tests  ## write the texts of tests/conf/bad anew; look at the difference before you keep it
 	@WEIR_GOLDEN=1 $(BUILD)/tests/unit/conf_files_test golden

@@ -263,18 +263,29 @@ static void values_print(struct page *out)
         "\"pairs\":{\"type\":\"object\",\"additionalProperties\":" REF("text") "},\n");
 }
 
+#define DRAFT "\"$schema\":\"https://json-schema.org/draft/2020-12/schema\""
+
+/* What must be there may stand in an included file, so it is said of the whole, not of its part. */
 void doc_schema(struct page *out, const struct filter *const *filters)
 {
-    page_printf(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\n\"title\":\"weir configuration\",\n"
+    page_printf(out, "{" DRAFT ",\n\"title\":\"weir configuration\",\n"
                 "\"description\":\"What weir.yaml may hold; made by `weir schema`.\",\n"
-                "\"$ref\":\"#/$defs/top\",\n\"$defs\":{\n");
+                "\"$ref\":\"#/$defs/part\",\"required\":[\"version\"],\n"
+                "\"anyOf\":[{\"required\":[\"listen\",\"routes\"]},{\"required\":[\"include\"]}],\n\"$defs\":{\n");
     values_print(out);
     options_print(out, filters);
     item_print(out, "listener_filter", filters, PLACE_LISTENER);
     item_print(out, "route_filter", filters, PLACE_ROUTE);
     item_print(out, "upstream_filter", filters, PLACE_UPSTREAM);
     define_print(out, filters);
-    page_printf(out, "\"top\":");
-    object_print(out, "", schema_fields, NULL);
-    page_printf(out, "}}\n");
+    page_printf(out, "\"part\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\n");
+    properties_print(out, "", schema_fields, "");
+    page_printf(out, "}}}}\n");
+}
+
+void doc_schema_included(struct page *out)
+{
+    page_printf(out, "{" DRAFT ",\n\"title\":\"a part of a weir configuration\",\n"
+                "\"description\":\"What a file that weir.yaml includes may hold; made by `weir schema --included`.\",\n"
+                "\"$ref\":\"weir.schema.json#/$defs/part\",\"not\":{\"required\":[\"include\"]}}\n");
 }

@@ -97,9 +97,6 @@ void show_leave(struct show *s)
     s->path[s->path_len] = '\0';
 }
 
-/* Never the text itself: it may come from a secret. */
-static struct str shown(const struct yaml_node *n) { return n->text; }
-
 static struct entry *entry_add(struct show *s, const struct yaml_node *node)
 {
     struct entry *e = arena_zalloc(&s->arena, sizeof(*e));
@@ -137,19 +134,19 @@ static void text_print(struct page *out, struct str s)
         page_json(out, s);
 }
 
-/* What was written, in one line. */
+/* What was written, in one line; never the text itself, which may hold a secret. */
 static void node_print(struct page *out, const struct yaml_node *n)
 {
     bool map = n->type == YAML_MAP;
 
     if (n->type == YAML_SCALAR)
-        text_print(out, shown(n));
+        text_print(out, n->shown);
     else if (n->type != YAML_NULL)
         page_printf(out, map ? "{" : "[");
     for (size_t i = 0; i < n->n; i++) {
         page_printf(out, "%s", i ? ", " : "");
         if (map) {
-            text_print(out, shown(n->entries[i].key));
+            text_print(out, n->entries[i].key->shown);
             page_printf(out, ": ");
         }
         node_print(out, n->entries[i].value);

@@ -86,9 +86,12 @@ int verb_doc(int argc, char **argv)
 int verb_schema(int argc, char **argv)
 {
     struct page page = {0};
-    (void)argv;
-    if (argc != 1)
-        return verbs_misused("schema", "takes nothing");
-    doc_schema(&page, filters_all);
+    bool included = argc == 2 && strcmp(argv[1], "--included") == 0;
+    if (argc > 1 + included)
+        return verbs_misused("schema", "takes --included or nothing");
+    if (included)
+        doc_schema_included(&page);
+    else
+        doc_schema(&page, filters_all);
     return printed(&page, true);
 }

@@ -50,7 +50,10 @@ const struct verb verbs_all[] = {
     {"doc", verb_doc, "doc [KEY]\ndoc --man 1|5", "The reference of the configuration, or of one key of it.",
      "KEY is a path such as `upstreams.health.every`, a filter, an option's name, a code of an error such as `E012`, or a reason "
      "of a refusal such as `queue_full`. --man prints the manual pages `weir`(1) and `weir.yaml`(5)."},
-    {"schema", verb_schema, "schema", "The configuration as a JSON Schema, for editors.", NULL},
+    {"schema", verb_schema, "schema [--included]", "The configuration as a JSON Schema, for editors.",
+     "An editor that knows JSON Schema looks for `# yaml-language-server: $schema=PATH` in the first line of a file. "
+     "--included prints the schema of files that are included; it refers to the other one, which stands beside it as "
+     "`weir.schema.json`."},
     {"version", verb_version, "version", "Says which version this is.", NULL},
     {"help", verb_help, "help [VERB]", "Says how to call a verb.", NULL},
     {.name = NULL},

@@ -2,6 +2,7 @@
 """What the manual says is tried: its YAML loads, and its worked example does what is told of it."""
 
 import glob
+import json
 import os
 import re
 import subprocess
@@ -30,7 +31,8 @@ def whole(text):
     return text + more                   # behind it, so that an error's line is the snippet's
 
 
-MADE = {"reference.md": ["doc"], "weir.1": ["doc", "--man", "1"], "weir.yaml.5": ["doc", "--man", "5"], "weir.schema.json": ["schema"]}
+MADE = {"reference.md": ["doc"], "weir.1": ["doc", "--man", "1"], "weir.yaml.5": ["doc", "--man", "5"], "weir.schema.json": ["schema"],
+        "weir.included.schema.json": ["schema", "--included"]}
 
 
 def said(*args):
@@ -63,6 +65,45 @@ class Made(Case):
             for link in links:
                 with self.subTest("%s: %s" % (os.path.relpath(path, ROOT), link)):
                     self.assertTrue(os.path.exists(os.path.join(os.path.dirname(path), link)))
+
+
+class Show(Case):
+    LINE = re.compile(r"(\S+) = (.*)  # (default|(\S+):(\d+)(, shared: define\.\S+)?)\Z")
+
+    def test_every_line_can_be_asked_for(self):
+        paths = set()
+        for path in glob.glob(os.path.join(ROOT, "tests", "conf", "good", "*.yaml")):
+            env = dict(os.environ, WEIR_TEST_ADDRESS="127.0.0.1:8080", WEIR_TEST_EMPTY="")
+            p = subprocess.run([WEIR, "show", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30, env=env)
+            self.assertEqual(p.returncode, 0, p.stderr)
+            for line in p.stdout.splitlines():
+                m = self.LINE.match(line)
+                self.assertTrue(m, line)
+                if m.group(4):
+                    self.assertEqual(m.group(4), path)
+                paths.add(re.sub(r"\[\d+\]$|(\.(headers|header|set|add|routes))\.[^.]+$", r"\1", m.group(1)))
+        self.assertGreater(len(paths), 100)
+        for path in sorted(paths):
+            with self.subTest(path):
+                self.assertNotIn("did you mean", said("doc", path))
+
+    def test_the_line_is_that_of_the_value(self):
+        path = os.path.join(ROOT, "conf", "weir.yaml")
+        lines = open(path).read().splitlines()
+        found = 0
+        for entry in json.loads(said("show", "--json", path)):
+            if "line" in entry:
+                found += 1
+                self.assertIn(entry["value"].strip("[]\"").replace("\\n", ""), lines[entry["line"] - 1].replace("\\n", ""), entry)
+        self.assertGreater(found, 10)
+
+    def test_a_bad_file_shows_its_errors(self):
+        path = os.path.join(self.directory, "bad.yaml")
+        with open(path, "w") as f:
+            f.write("version: 1\nlisten: 127.0.0.1:0\nrouts: []\n")
+        p = subprocess.run([WEIR, "show", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+        self.assertEqual((p.returncode, p.stdout), (1, ""))
+        self.assertIn('bad.yaml:3:1: error E012: unknown key "routs"; did you mean "routes"?', p.stderr)
 
 
 class Manual(Case):

@@ -70,6 +70,18 @@ class Schema(Case):
             print("%.2f, missed: %s" % (share, " ".join(missed)))
         self.assertGreater(share, 0.6, "refused by weir and not by the schema: " + " ".join(missed))
 
+    def test_what_is_included_need_not_be_whole(self):
+        self.assertIsNone(self.complaint("version: 1\ninclude: parts/*.yaml\n"))
+        self.assertIsNotNone(self.complaint("version: 1\nlisten: 127.0.0.1:80\n"))
+        self.assertIsNotNone(self.complaint("include: x.yaml\n"))
+        part = json.loads(subprocess.run([WEIR, "schema", "--included"], stdout=subprocess.PIPE, check=True, timeout=30).stdout)
+        known = jsonschema.RefResolver("", part, store={"weir.schema.json": self.schema})
+        validator = jsonschema.Draft202012Validator(part, resolver=known)
+        for text, good in (("upstreams: {a: {endpoints: 'http://h:1'}}", True), ("routes: [{match: /, upstream: a}]", True),
+                           ("upstreams: {a: {endpoint: 'http://h:1'}}", False), ("include: x.yaml", False), ("listen: x", False)):
+            with self.subTest(text):
+                self.assertEqual(validator.is_valid(yaml12.load(text)), good)
+
     def test_defaults_fit(self):
         def walk(node):
             if isinstance(node, dict):

@@ -88,6 +88,17 @@ TEST(whatever_the_schema_refers_to_is_there)
     free(text);
 }
 
+TEST(what_is_included_need_not_be_whole)
+{
+    char *whole = made_by(doc_schema);
+    struct page part = {0};
+    EXPECT(strstr(whole, "\"required\":[\"version\"],\n\"anyOf\":[{\"required\":[\"listen\",\"routes\"]},{\"required\":[\"include\"]}]") != NULL);
+    doc_schema_included(&part);
+    EXPECT(strstr(part.at, "\"$ref\":\"weir.schema.json#/$defs/part\"") != NULL && strstr(whole, "\n\"part\":{") != NULL);
+    free(whole);
+    page_free(&part);
+}
+
 TEST(the_manual_page_has_every_key)
 {
     char *text = made_by(doc_man);

@@ -133,6 +133,23 @@ TEST(variables_are_expanded)
     unsetenv("WEIR_TEST_SHOW");
 }
 
+TEST(secrets_are_not_shown)
+{
+    static const char yaml[] = UP "    filters:\n      - headers: {request: {set: {authorization: \"Bearer ${WEIR_TEST_API_KEY}\"}}}\n"
+                               "      - concurrency: {max: \"${WEIR_TEST_TOKEN}\"}\n";
+    setenv("WEIR_TEST_API_KEY", "sesame", 1);
+    setenv("WEIR_TEST_TOKEN", "123", 1);
+    has(yaml, "upstreams.a.filters[0].headers.request.set.authorization = Bearer ***  # F:8", true);
+    has(yaml, "upstreams.a.filters[1].concurrency.max = ***  # F:9", true);
+    char *text = shown_as(yaml, show_print), *json = shown_as(yaml, show_json);
+    EXPECT(strstr(text, "sesame") == NULL && strstr(json, "sesame") == NULL);
+    EXPECT(strstr(text, "= 123 ") == NULL && strstr(json, "\"123\"") == NULL);
+    free(text);
+    free(json);
+    unsetenv("WEIR_TEST_API_KEY");
+    unsetenv("WEIR_TEST_TOKEN");
+}
+
 TEST(sections_come_in_the_order_of_the_file)
 {
     char *text = shown_as("routes: [{match: /, respond: {}}]\nlisten: :80\nversion: 1\n", show_print);
