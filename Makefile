@@ -84,7 +84,7 @@ all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
 help:  ## this list
 	@echo "make TARGET"
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 	@sed -n 's/^#   \([A-Z].*\)/  \1/p' $(MAKEFILE_LIST)
 
 run:  ## build, then start the gateway on :8080 with a mock upstream behind it, until Ctrl-C
@@ -126,6 +126,11 @@ fuzz:  ## run each fuzz target for FUZZ_SECONDS
 	@tests/tools/deps.sh build fuzz
 	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
 	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
+
+.PHONY: image-test
+image-test:  ## build the container image without an engine, run it, test it; root; minutes
+	@tests/tools/deps.sh image
+	@$(PYTHON) tests/image/sandbox.py $(IMAGE_TEST)
 
 docs: $(BUILD)/weir  ## write docs/reference.md, the manual pages and the JSON Schema anew from the tables in the code
 	@$(BUILD)/weir doc > docs/reference.md

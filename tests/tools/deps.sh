@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh build|test|clang|fuzz|bench ...    installs what a purpose needs and is missing, on Debian and its kin
+# deps.sh build|test|clang|fuzz|bench|image ...    installs what a purpose needs and is missing, on Debian and its kin
 #
 # Silent when nothing is missing. Uses apt-get, through sudo when not root. DEPS=skip: does nothing.
 set -euo pipefail
@@ -18,8 +18,12 @@ for purpose in "$@"; do
     clang) packages+=(clang) ;;
     fuzz) packages+=(clang libclang-rt-dev python3) ;;
     bench) packages+=(python3 wrk nghttp2-client nginx haproxy openssl util-linux strace valgrind) ;;
+    image)
+        packages+=(python3 buildah podman podman-compose runc netavark aardvark-dns iptables iproute2 skopeo mmdebstrap
+                   uidmap debian-archive-keyring util-linux)
+        ;;
     *)
-        echo "deps: no such purpose: $purpose (build, test, clang, fuzz or bench)" >&2
+        echo "deps: no such purpose: $purpose (build, test, clang, fuzz, bench or image)" >&2
         exit 2
         ;;
     esac
