@@ -69,7 +69,7 @@ SRC := $(sort $(wildcard gateway/*.c gateway/lib/*.c gateway/http/*.c conf/*.c f
 OBJ := $(SRC:%.c=$(BUILD)/obj/%.o)
 MAIN := $(BUILD)/obj/gateway/main.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*_test.c)))
-THREADED := $(patsubst %.c,$(BUILD)/%,$(shell grep -l pthread_create tests/unit/*_test.c))
+THREADED := $(patsubst %.c,$(BUILD)/%,$(shell grep -ls pthread_create tests/unit/*_test.c))
 SIM := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/sim/*_test.c)))
 SIM_HELP := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(filter-out %_test.c,$(wildcard tests/sim/*.c))))
 FUZZ := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
