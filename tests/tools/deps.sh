@@ -19,8 +19,8 @@ for purpose in "$@"; do
     fuzz) packages+=(clang libclang-rt-dev python3) ;;
     bench) packages+=(python3 wrk nghttp2-client nginx haproxy openssl util-linux strace valgrind) ;;
     image)
-        packages+=(python3 buildah podman podman-compose runc netavark aardvark-dns iptables iproute2 skopeo mmdebstrap
-                   uidmap debian-archive-keyring util-linux)
+        packages+=(python3 python3-yaml buildah podman podman-compose runc netavark aardvark-dns iptables iproute2 skopeo
+                   mmdebstrap uidmap debian-archive-keyring util-linux)
         ;;
     *)
         echo "deps: no such purpose: $purpose (build, test, clang, fuzz, bench or image)" >&2
