@@ -84,7 +84,7 @@ all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
 help:  ## this list
 	@echo "make TARGET"
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@sed -n 's/^#   \([A-Z].*\)/  \1/p' $(MAKEFILE_LIST)
 
 run:  ## build, then start the gateway on :8080 with a mock upstream behind it, until Ctrl-C
