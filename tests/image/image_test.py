@@ -2,6 +2,7 @@
 """The container image and the compose file, as those see them who run them. Started by sandbox.py, within its namespaces."""
 
 import functools
+import glob
 import os
 import re
 import shutil
@@ -116,6 +117,11 @@ class Weir(Case):
         if not reloads():
             self.skipTest("NOT TESTED: the weir in this image does not reload")
 
+    def needs_watch(self):
+        self.needs_reload()
+        if not watches():
+            self.skipTest("NOT TESTED: the weir in this image does not watch its files")
+
 
 @functools.lru_cache(maxsize=None)
 def reloads():
@@ -128,6 +134,15 @@ def reloads():
         return not any("does not reload" in line for line in said)
     finally:
         c.remove()
+
+
+def watches():
+    """Does anything in this weir's source start the watch on its files?"""
+    for path in glob.glob(os.path.join(ROOT, "gateway", "*.c")):
+        with open(path) as f:
+            if os.path.basename(path) != "conf_watch.c" and "conf_watch_new(" in f.read():
+                return True
+    return False
 
 
 class Image(Weir):
@@ -212,9 +227,6 @@ class Health(Weir):
 
 
 class Reload(Weir):
-    def setUp(self):
-        self.needs_reload()
-
     def with_word(self, word):
         return CONFIG.replace("@WORD@", word)
 
@@ -224,6 +236,7 @@ class Reload(Weir):
         return m
 
     def test_configmap_swap(self):
+        self.needs_watch()
         m = self.configmap("one")
         c = self.pair(m.path)
         await_word("one")
@@ -240,6 +253,7 @@ class Reload(Weir):
         self.assertEqual((c.pid, c.state()["Running"]), (pid, True))
 
     def test_editors_rename(self):
+        self.needs_watch()
         folder = self.folder(self.with_word("one"))
         self.pair(folder)
         await_word("one")
@@ -248,6 +262,7 @@ class Reload(Weir):
         await_word("two")
 
     def test_hup(self):
+        self.needs_reload()
         folder = self.folder(self.with_word("one"))
         c = self.pair(folder)
         await_word("one")
@@ -257,6 +272,7 @@ class Reload(Weir):
         await_word("two")
 
     def test_verb(self):
+        self.needs_reload()
         folder = self.folder(self.with_word("one"))
         c = self.pair(folder)
         await_word("one")
@@ -269,12 +285,14 @@ class Reload(Weir):
         await_word("two")
 
     def test_a_file_mounted_alone_is_warned_of(self):
+        self.needs_watch()
         folder = self.folder(self.with_word("one"))
         c = self.container("weir", options=["-v", folder + "/weir.yaml:/etc/weir/weir.yaml:ro"] + PUBLISH)
         await_word("one")
         wait_until("a warning of the mount", lambda: re.search(r"warn.*mount", c.log()))
 
     def test_requests_go_on_while_it_reloads(self):
+        self.needs_watch()
         m = self.configmap("0")
         self.pair(m.path)
         with dial(PORT) as p:
@@ -375,7 +393,7 @@ class Compose(Weir):
         podman("exec", mock.name, *check[1:])
 
     def test_a_changed_file_is_taken(self):
-        self.needs_reload()
+        self.needs_watch()
         self.up()
         with open(self.config) as f:
             text = f.read()

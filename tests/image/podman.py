@@ -34,8 +34,8 @@ def inspect(what):
     return json.loads(podman("inspect", what).stdout)[0]
 
 
-def last(text, lines=20):
-    return "\n".join(text.splitlines()[-lines:])
+def last(text, lines):
+    return "".join(line[:300] + "\n" for line in text.splitlines()[-lines:])
 
 
 class Container:
@@ -98,4 +98,5 @@ class Case(unittest.TestCase):
     def tell(self, container):
         # unittest keeps no public record of a test that still runs.
         if any(error for _, error in self._outcome.result.failures + self._outcome.result.errors if _ is self):
-            print("\n-- %s said:\n%s" % (container.name, last(container.log())), flush=True)
+            said = podman("logs", container.name, check=False)
+            print("\n-- %s said:\n%s%s" % (container.name, last(said.stderr, 40), last(said.stdout, 5)), end="", flush=True)
