@@ -118,3 +118,18 @@ int address_parse(struct str text, struct address *a, struct err *err)
     address_of_ip(&ip, number, a);
     return 0;
 }
+
+bool address_same(const struct address *a, const struct address *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family)
+        return false;
+    switch (a->sa.sa_family) {
+    case AF_INET:
+        return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    case AF_INET6:
+        return a->in6.sin6_port == b->in6.sin6_port && a->in6.sin6_scope_id == b->in6.sin6_scope_id
+               && memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
+    default:
+        return a->len == b->len && memcmp(&a->un, &b->un, a->len) == 0;
+    }
+}

@@ -210,5 +210,7 @@ void snapshot_unref(struct snapshot **);               /* any thread; the last o
 
 /* "127.0.0.1:80", "[::1]:80", "unix:/path", ":8080" (0.0.0.0). Only numbers and paths; a name is an error. */
 int address_parse(struct str text, struct address *, struct err *) must_check;
+/* Is it the same place, whatever it was written as? */
+bool address_same(const struct address *, const struct address *);
 
 #endif

@@ -65,7 +65,7 @@ struct access_log {
     bool own_fd, quiet;              /* quiet: it is stderr, where a word about a stuck log would be stuck too */
     char *path;                      /* of a file; else NULL */
     pthread_t thread;
-    _Atomic bool stop, reopen;
+    _Atomic bool stop, reopen, ended;
     _Atomic uint64_t lost;           /* records that could not be written */
     /* The writer's own from here. */
     char *out;
@@ -336,8 +336,10 @@ static void *writer(void *arg)
             reopen(log);
         take_all(log);
         tell_drops(log);
-        if (stop)
+        if (stop) {
+            atomic_store_explicit(&log->ended, true, memory_order_release);
             return NULL;
+        }
         struct pollfd p = {.fd = log->wake, .events = POLLIN};
         if (poll(&p, 1, LOOK_EVERY) > 0)
             clear_wake(log->wake);
@@ -427,14 +429,21 @@ int access_log_open(enum log_to to, struct str path, unsigned workers, struct ac
     return -1;
 }
 
+void access_log_end(struct access_log *log)
+{
+    atomic_store_explicit(&log->stop, true, memory_order_release);
+    wake(log->wake);
+}
+
+bool access_log_ended(const struct access_log *log) { return atomic_load_explicit(&log->ended, memory_order_acquire); }
+
 void access_log_close(struct access_log **at)
 {
     struct access_log *log = *at;
     *at = NULL;
     if (!log)
         return;
-    atomic_store_explicit(&log->stop, true, memory_order_release);
-    wake(log->wake);
+    access_log_end(log);
     pthread_join(log->thread, NULL);
     dispose(log);
 }

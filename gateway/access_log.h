@@ -38,6 +38,10 @@ int access_log_open(enum log_to, struct str path, unsigned workers, struct acces
 /* Writes what is in the rings, then ends the thread; a reader that takes nothing is given up after 2 s. Control thread,
  * after the workers. */
 void access_log_close(struct access_log **);
+/* Says that nothing is put any more: what is in the rings is written, and the thread ends. Control thread, after the workers;
+ * access_log_close() does not wait then once access_log_ended() is true. */
+void access_log_end(struct access_log *);
+bool access_log_ended(const struct access_log *);
 /* Opens the file again (after a rotation). Any thread. */
 void access_log_reopen(struct access_log *);
 struct ring *access_log_ring(struct access_log *, unsigned worker);

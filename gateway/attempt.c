@@ -126,7 +126,7 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     if (reason != REASON_none && by != BY_CLIENT && by != BY_US) {
         static struct log_limit limit;
         log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s%s%s", STR_ARG(r->leg.conf->name),
-                    a->endpoint ? a->endpoint->conf->url.at : "-", reason_name(reason), a->fault ? ": " : "",
+                    a->endpoint ? a->endpoint->url.at : "-", reason_name(reason), a->fault ? ": " : "",
                     a->fault ? a->fault : "");
     }
 }
@@ -195,7 +195,7 @@ static bool attempt_endpoint(struct request *r)
     leg->refused_until = 0;
     while ((at = upstream_pick(leg->upstream, &out, hash, &why)) != ENDPOINT_NONE) {
         if (chain_endpoint(r, at)) {
-            r->att.endpoint = &leg->upstream->endpoints[at];
+            r->att.endpoint = leg->upstream->endpoints[at];
             r->att.out.endpoint = at;
             r->att.picked = worker_now(r->worker);
             endpoint_set_add(&leg->tried, at, n, &r->arena);
@@ -226,7 +226,7 @@ static void connect_failed(struct attempt *a, int error)
     if (!is_own_want(error))
         return;
     a->whose = BY_US;
-    log_limited(&limit, LOG_ERROR, "upstream", "%s: no connection can be begun: %s", a->endpoint->conf->url.at, a->fault);
+    log_limited(&limit, LOG_ERROR, "upstream", "%s: no connection can be begun: %s", a->endpoint->url.at, a->fault);
 }
 
 bool attempt_pick(struct request *r)

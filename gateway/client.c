@@ -40,7 +40,9 @@ void client_set_state(struct client *c, enum client_state to)
 
 static void client_bury(struct worker *w, struct grave *g)
 {
-    slab_free(&w->clients, container_of(g, struct client, grave));
+    struct client *c = container_of(g, struct client, grave);
+    listener_release(c->listener);
+    slab_free(&w->clients, c);
 }
 
 /* The stream is closed or reset by the caller. */
@@ -80,6 +82,8 @@ static void client_cut(struct client *c)
         stream_close(&c->s);
     client_die(c);
 }
+
+bool client_is_last(const struct client *c) { return c->s.worker->draining || c->listener->leaving; }
 
 void client_arm(struct client *c, uint64_t ns)
 {
@@ -203,7 +207,7 @@ void client_done(struct down *d, enum reason reason)
     c->paused = false;
     if (!whole) {
         client_cut(c);
-    } else if (x->close || c->s.worker->draining || c->state == CLIENT_TUNNEL) {
+    } else if (x->close || client_is_last(c) || c->state == CLIENT_TUNNEL) {
         client_finish(c);
     }
     c->x = NULL;                     /* it goes with the request */
@@ -272,6 +276,7 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     struct client *c = slab_zalloc(&w->clients);
     c->down.ops = &client_ops;
     c->listener = l;
+    l->clients++;
     c->peer = *peer;
     forward_peer_init(&c->peer_text, peer);
     c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */

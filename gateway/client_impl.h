@@ -32,6 +32,7 @@ extern const struct down_ops client_ops;
 void client_set_state(struct client *, enum client_state);
 void client_arm(struct client *, uint64_t ns);
 void client_arm_state(struct client *);          /* the deadline that fits the state */
+bool client_is_last(const struct client *);      /* no other request is taken from it */
 void client_read(struct client *);
 void client_done(struct down *, enum reason);
 struct request *client_refused_request(struct client *);     /* for a head that is refused: request_refuse() it */

@@ -29,8 +29,7 @@ static enum reason reason_of_fault(enum http_fault fault)
 
 static struct request *exchange_new(struct client *c)
 {
-    struct request *r = request_new(c->s.worker, &c->down, c->listener->conf, &c->peer, &c->peer_text,
-                                    c->id);
+    struct request *r = request_new(c->listener->view, &c->down, c->listener->conf, &c->peer, &c->peer_text, c->id);
     c->x = arena_zalloc(&r->arena, sizeof *c->x);
     c->down.req = r;
     c->fresh = false;

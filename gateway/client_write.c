@@ -72,7 +72,7 @@ static void client_head(struct down *d, const struct http_head *h, struct body_f
     x->no_body = x->head_request || h->status == 204 || h->status == 304 || h->status < 200;
     x->chunked_out = frame.kind == FRAME_UNKNOWN && !x->no_body && x->minor == 1;
     x->until_close = frame.kind == FRAME_UNKNOWN && !x->no_body && x->minor == 0;
-    x->close = !x->keep_alive || x->until_close || c->s.worker->draining || !may_discard(x);
+    x->close = !x->keep_alive || x->until_close || client_is_last(c) || !may_discard(x);
     put_head(&c->s, h);
     put_connection(c, h);
     if (x->chunked_out)

@@ -6,73 +6,34 @@
  * is not told that nothing resolves. The end is POLICY.md's drain: say so, let in who stands at the door, finish what is in
  * flight, cut what will not finish. A second signal ends at once.
  */
-#include "control.h"
+#include "control_impl.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 #include "access_log.h"
 #include "admin.h"
+#include "change.h"
 #include "client.h"
 #include "conf/diag.h"
 #include "conf/shared.h"
-#include "config_page.h"
-#include "figures.h"
 #include "filter.h"
-#include "health.h"
 #include "lib/check.h"
 #include "lib/clock.h"
+#include "lib/err.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "listener.h"
+#include "names.h"
 #include "probe.h"
+#include "reload.h"
 #include "resolve.h"
 #include "route.h"
-#include "view.h"
-#include "worker.h"
 
-enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20, SIGNALS = 4 };
-
-enum phase { PHASE_STARTING, PHASE_SERVING, PHASE_DELAY, PHASE_DRAINING, PHASE_ENDED };
-
-struct control {
-    struct event_base *base;
-    struct shared_set *shared;
-    struct snapshot *snap;
-    uint64_t loaded;                 /* when, wall ns */
-    struct healths healths;          /* of its upstreams */
-    struct probes *checks;
-    struct worker *workers;
-    pthread_t *threads;
-    unsigned n, started;             /* workers; those of them that have a thread */
-    _Atomic uint64_t open_connections, kept_bytes;
-    struct access_log *log;
-    struct resolver *resolver;
-    struct watch *watches;
-    size_t n_watches;
-    size_t unanswered, unresolved;   /* of the watches: without a first answer, without an address */
-    struct admin *admin, *probes;
-    struct event *signals[SIGNALS], *tick;
-    enum phase phase;
-    uint64_t since;                  /* when the phase began */
-    _Atomic unsigned drained;        /* workers that accept no more and counted whom they have */
-    _Atomic unsigned cut;            /* requests that the drain did not wait for */
-    bool twice;                      /* a second signal came */
-};
-
-/* A name of an endpoint that is looked up. */
-struct watch {
-    struct control *control;
-    const struct endpoint_conf *conf;
-    size_t upstream, endpoint;
-    struct resolve_watch *handle;
-    bool answered, resolved;
-};
+enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20 };
 
 /* ---- orders to workers ---- */
 
@@ -101,6 +62,7 @@ static void order_all(struct control *c, void (*run)(struct worker *, struct con
 static void order_accept(struct worker *w, struct control *c)
 {
     (void)c;
+    w->accepting = true;
     for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
         listener_start(container_of(n, struct listener, link));
 }
@@ -116,6 +78,7 @@ static void order_say_close(struct worker *w, struct control *c)
 static void order_drain(struct worker *w, struct control *c)
 {
     w->draining = true;
+    w->accepting = false;
     for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
         listener_stop(container_of(n, struct listener, link));
     for (struct list *n = w->all_clients.next, *next; n != &w->all_clients; n = next) {
@@ -147,121 +110,13 @@ static void order_stop(struct worker *w, struct control *c)
     w->stopping = true;
 }
 
-/* ---- names ---- */
-
-static void names_came(void *ctx, const struct resolved *res)
-{
-    struct watch *watch = ctx;
-    struct control *c = watch->control;
-    if (res->n == 0)
-        log_warn("resolve", "%s: %s", watch->conf->url.at, res->error ? res->error : "no address");
-    for (size_t i = 0; i < res->n; i++) {
-        if (res->v[i].sa.sa_family == AF_INET)
-            res->v[i].in.sin_port = htons(watch->conf->port);
-        else
-            res->v[i].in6.sin6_port = htons(watch->conf->port);
-    }
-    for (unsigned i = 0; i < c->n; i++)
-        view_post_addresses(&c->workers[i], c->snap, watch->upstream, watch->endpoint, res->v, res->n);
-    if (res->n > 0)
-        probes_addresses(c->checks, watch->upstream, watch->endpoint, res->v, res->n);
-    if (!watch->answered) {
-        watch->answered = true;
-        c->unanswered--;
-    }
-    if (res->n > 0 && !watch->resolved) {
-        watch->resolved = true;
-        c->unresolved--;
-    }
-}
-
-static void names_watch(struct control *c)
-{
-    c->resolver = resolver_new(c->base, &clock_real);
-    for (size_t u = 0; u < c->snap->n_upstreams; u++)
-        for (size_t e = 0; e < c->snap->upstreams[u].n; e++)
-            c->n_watches += c->snap->upstreams[u].endpoints[e].address.len == 0;
-    c->watches = mem_array(c->n_watches, sizeof *c->watches);
-    c->unanswered = c->unresolved = c->n_watches;
-    struct watch *watch = c->watches;
-    for (size_t u = 0; u < c->snap->n_upstreams; u++) {
-        for (size_t e = 0; e < c->snap->upstreams[u].n; e++) {
-            const struct endpoint_conf *conf = &c->snap->upstreams[u].endpoints[e];
-            if (conf->address.len)
-                continue;
-            *watch = (struct watch){.control = c, .conf = conf, .upstream = u, .endpoint = e};
-            watch->handle = resolver_watch(c->resolver, conf->host, names_came, watch);
-            watch++;
-        }
-    }
-}
-
-/* ---- admin pages ---- */
-
-static void page_metrics(void *ctx, struct page *page)
-{
-    struct control *c = ctx;
-    struct metrics *v[WORKERS_MAX];
-    for (unsigned i = 0; i < c->n; i++)
-        v[i] = &c->workers[i].metrics;
-    metrics_print(v, c->n, page);
-    figures_metrics(c->snap, clock_mono(&clock_real), page);
-    healths_metrics(&c->healths, clock_mono(&clock_real), page);
-    page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
-                      "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
-                (unsigned long long)access_log_dropped(c->log));
-    page_printf(page, "# HELP weir_names_unresolved Endpoint names that no address is known for.\n"
-                      "# TYPE weir_names_unresolved gauge\nweir_names_unresolved %zu\n", c->unresolved);
-}
-
-static int page_limits(void *ctx, struct str query, struct page *page)
-{
-    const struct control *c = ctx;
-    return figures_limits(c->snap, query, clock_mono(&clock_real), page);
-}
-
-static int page_upstreams(void *ctx, struct str query, struct page *page)
-{
-    struct control *c = ctx;
-    (void)query;
-    healths_json(&c->healths, clock_mono(&clock_real), page);
-    return 200;
-}
-
-static int page_command(void *ctx, struct str query, struct page *page)
-{
-    const struct control *c = ctx;
-    return figures_command(c->snap, query, clock_mono(&clock_real), page);
-}
-
-static int page_config(void *ctx, struct str query, struct page *page)
-{
-    const struct control *c = ctx;
-    (void)query;
-    return config_page(c->snap, c->loaded, page);
-}
-
-static void page_plan(void *ctx, const struct admin_request *request, struct admin_answer *answer)
-{
-    const struct control *c = ctx;
-    config_plan(c->snap, request, answer);
-}
-
-static bool page_ready(void *ctx, struct page *why)
-{
-    struct control *c = ctx;
-    if (c->phase == PHASE_SERVING)
-        return true;
-    page_printf(why, c->phase == PHASE_STARTING ? "starting\n" : "draining\n");
-    return false;
-}
-
 /* ---- phases ---- */
 
 static void phase_set(struct control *c, enum phase phase)
 {
     c->phase = phase;
     c->since = clock_mono(&clock_real);
+    reload_phase(c->reload);
 }
 
 static uint64_t gauge(const struct control *c, enum metric id)
@@ -284,7 +139,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct control *c = arg;
     uint64_t past = clock_mono(&clock_real) - c->since;
-    if (c->phase == PHASE_STARTING && (c->unanswered == 0 || past >= FIRST_LOOKUPS_MS * NSEC_PER_MSEC)) {
+    if (c->phase == PHASE_STARTING && (names_unanswered(c->names) == 0 || past >= FIRST_LOOKUPS_MS * NSEC_PER_MSEC)) {
         order_all(c, order_accept);
         phase_set(c, PHASE_SERVING);
         log_info("control", "serving: %u worker%s, %zu route%s", c->n, c->n == 1 ? "" : "s", c->snap->n_routes,
@@ -316,7 +171,7 @@ static void signal_came(evutil_socket_t sig, short what, void *arg)
         return;
     }
     if (sig == SIGHUP) {
-        log_warn("control", "SIGHUP: this version does not reload; restart it to use a changed configuration");
+        control_reload(c, "SIGHUP", NULL, NULL);
         return;
     }
     if (c->phase >= PHASE_DELAY) {
@@ -333,9 +188,9 @@ static void signal_came(evutil_socket_t sig, short what, void *arg)
 
 static void signals_watch(struct control *c)
 {
-    static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    static const int wanted[CONTROL_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     signal(SIGPIPE, SIG_IGN);
-    for (int i = 0; i < SIGNALS; i++) {
+    for (int i = 0; i < CONTROL_SIGNALS; i++) {
         c->signals[i] = evsignal_new(c->base, wanted[i], signal_came, c);
         check(c->signals[i] && evsignal_add(c->signals[i], NULL) == 0);
     }
@@ -386,35 +241,27 @@ static uint64_t files_raise(void)
     return lim.rlim_cur;
 }
 
-static int listeners_open(struct control *c, struct err *err)
+static uint64_t connections_fit(const struct control *c)
 {
-    for (size_t l = 0; l < c->snap->n_listens; l++) {
-        const struct listen_conf *conf = &c->snap->listens[l];
-        int first = -1;
-        for (unsigned i = 0; i < c->n; i++) {
-            int fd = -1;
-            if (i > 0 && conf->address.sa.sa_family == AF_UNIX) {
-                if ((fd = dup(first)) < 0)
-                    return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
-            } else if (listener_socket(conf, i == 0, &fd, err) != 0) {
-                return -1;
-            }
-            if (i == 0)
-                first = fd;
-            listener_new(&c->workers[i], conf, fd);
-        }
-        log_info("control", "listening on %s", conf->at.at);
-    }
-    return 0;
+    return c->files > 2 * FDS_RESERVED ? (c->files - FDS_RESERVED) / 2 : 1;
 }
 
-static void workers_make(struct control *c, uint64_t files)
+uint64_t control_connections(const struct control *c, const struct snapshot *snap)
 {
-    uint64_t fit = files > 2 * FDS_RESERVED ? (files - FDS_RESERVED) / 2 : 1, cap = c->snap->max_connections;
-    if (cap > fit)
+    return snap->max_connections ? snap->max_connections : connections_fit(c);
+}
+
+void control_connections_look(const struct control *c, const struct snapshot *snap)
+{
+    if (snap->max_connections > connections_fit(c))
         log_warn("control", "max_connections %llu is above what %llu open files allow when each needs an upstream "
-                 "connection: %llu", (unsigned long long)cap, (unsigned long long)files, (unsigned long long)fit);
-    c->n = workers_wanted(c->snap);
+                 "connection: %llu", (unsigned long long)snap->max_connections, (unsigned long long)c->files,
+                 (unsigned long long)connections_fit(c));
+}
+
+static void workers_make(struct control *c, const struct snapshot *snap)
+{
+    c->n = workers_wanted(snap);
     c->workers = mem_array(c->n, sizeof *c->workers);
     c->threads = mem_array(c->n, sizeof *c->threads);
     for (unsigned i = 0; i < c->n; i++) {
@@ -424,8 +271,6 @@ static void workers_make(struct control *c, uint64_t files)
         worker_init(w, i, &clock_real, seed, true);
         w->open_connections = &c->open_connections;
         w->kept_bytes = &c->kept_bytes;
-        w->max_connections = cap ? cap : fit;
-        worker_view_set(w, c->snap);
     }
 }
 
@@ -445,7 +290,6 @@ static int workers_start(struct control *c, struct err *err)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     for (unsigned i = 0; i < c->n && !failed; i++) {
-        c->workers[i].log = access_log_ring(c->log, i);
         failed = pthread_create(&c->threads[i], NULL, worker_thread, &c->workers[i]);
         c->started += !failed;
     }
@@ -453,23 +297,33 @@ static int workers_start(struct control *c, struct err *err)
     return failed ? err_set(err, "cannot start worker %u of %u: %s", c->started + 1, c->n, strerror(failed)) : 0;
 }
 
-static int admin_start(struct control *c, struct err *err)
+static void addresses_came(void *ctx, struct str host, const struct address *v, size_t n)
 {
-    struct admin_source source = {.metrics = page_metrics, .ready = page_ready, .limits = page_limits,
-                                   .upstreams = page_upstreams, .config = page_config, .command = page_command,
-                                   .plan = page_plan, .ctx = c};
-    if (c->snap->admin.at.len && admin_open(c->base, &c->snap->admin, false, &source, &c->admin, err) != 0)
-        return -1;
-    if (c->snap->probes.at.len && admin_open(c->base, &c->snap->probes, true, &source, &c->probes, err) != 0)
-        return -1;
-    return 0;
+    struct control *c = ctx;
+    for (unsigned i = 0; i < c->n; i++)
+        endpoints_post_addresses(&c->workers[i], host, v, n);
+    probes_addresses(c->checks, host, v, n);
 }
 
-static void checks_start(struct control *c)
+static void mail_came(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *c = arg;
+    (void)fd, (void)what;
+    mailbox_woken(&c->mail, c);
+}
+
+/* What outlives configurations. */
+static void parts_make(struct control *c)
 {
     uint64_t seed;
     rng_entropy(&seed, sizeof seed);
+    c->reload = reload_new(c);
+    c->resolver = resolver_new(c->base, &clock_real);
+    c->names = names_new(c->resolver, addresses_came, c);
     c->checks = probes_new(c->base, &clock_real, &c->healths, seed);
+    mailbox_init(&c->mail, true);
+    c->mail_event = event_new(c->base, c->mail.fd, EV_READ | EV_PERSIST, mail_came, c);
+    check(c->mail_event && event_add(c->mail_event, NULL) == 0);
 }
 
 /* What was found in the file, for whoever starts it. */
@@ -483,23 +337,23 @@ static void diags_say(struct diags *diags)
     diags_fini(diags);
 }
 
-static int control_start(struct control *c, const char *path, struct err *err)
+static int control_start(struct control *c, struct err *err)
 {
     struct diags diags = {0};
-    int res = control_load(path, &diags, &c->snap);
+    struct snapshot *snap = NULL;
+    struct change change;
+    int res = control_load(c->path, &diags, &snap);
+    if (res == 0) {
+        signals_watch(c);            /* what comes from now on is seen once everything runs, and cleans up after itself */
+        c->files = files_raise();
+        workers_make(c, snap);
+        res = change_prepare(&change, c, snap, &diags);
+    }
     diags_say(&diags);
     if (res != 0)
-        return err_set(err, "%s: not started", path);
-    snapshot_open(c->snap, c->shared, clock_mono(&clock_real));
-    c->loaded = clock_wall(&clock_real);
-    signals_watch(c);                /* what comes from now on is seen once everything runs, and cleans up after itself */
-    healths_open(&c->healths, c->snap, clock_mono(&clock_real));
-    workers_make(c, files_raise());
-    if (listeners_open(c, err) != 0 || admin_start(c, err) != 0
-        || access_log_open(c->snap->log_to, c->snap->log_path, c->n, &c->log, err) != 0)
-        return -1;
-    checks_start(c);
-    names_watch(c);
+        return err_set(err, "%s: not started", c->path);
+    names_hold(c->names, snap);
+    change_commit(&change, NULL);
     return workers_start(c, err);
 }
 
@@ -520,40 +374,38 @@ static void workers_end(struct control *c)
 static void control_fini(struct control *c)
 {
     workers_end(c);
-    for (size_t i = 0; i < c->n_watches; i++)
-        resolver_unwatch(&c->watches[i].handle);
-    if (c->resolver)
-        resolver_free(c->resolver);
+    mailbox_drain(&c->mail, c);      /* a change that the workers made while they ended */
+    reload_free(&c->reload);
+    names_free(&c->names);
+    resolver_free(c->resolver);
     probes_free(&c->checks);
     healths_close(&c->healths);
-    if (c->log)
-        access_log_close(&c->log);
-    if (c->admin)
-        admin_close(&c->admin);
-    if (c->probes)
-        admin_close(&c->probes);
-    for (int i = 0; i < SIGNALS; i++)
+    access_log_close(&c->log);
+    admin_close(&c->admin);
+    admin_close(&c->probes);
+    for (int i = 0; i < CONTROL_SIGNALS; i++)
         if (c->signals[i])
             event_free(c->signals[i]);
     if (c->tick)
         event_free(c->tick);
-    if (c->snap)
-        snapshot_unref(&c->snap);
+    event_free(c->mail_event);
+    mailbox_fini(&c->mail);
+    snapshot_unref(&c->snap);
     shared_set_free(c->shared);
     event_base_free(c->base);
-    mem_free(c->watches);
     mem_free(c->workers);
     mem_free(c->threads);
 }
 
 int control_run(const char *path)
 {
-    struct control c = {.base = event_base_new(), .shared = shared_set_new()};
+    struct control c = {.base = event_base_new(), .path = path, .shared = shared_set_new()};
     struct err err = {0};
     int status = EXIT_CONFIG;
     check(c.base != NULL);
+    parts_make(&c);
     phase_set(&c, PHASE_STARTING);
-    if (control_start(&c, path, &err) == 0) {
+    if (control_start(&c, &err) == 0) {
         tick(-1, 0, &c);
         check(event_base_dispatch(c.base) >= 0);
         status = EXIT_FINE;

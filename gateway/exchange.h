@@ -79,12 +79,12 @@ struct request_start {
     bool absolute;                   /* the target came in absolute form: Host is to be made from `host` */
 };
 
-/* Makes the request's memory; fill its head in, then request_begin(). */
+/* Makes the request's memory, under the view that the listener has; fill its head in, then request_begin(). */
 struct listen_conf;
-struct worker;
+struct view;
 struct ip;
 struct forward_peer;
-struct request *request_new(struct worker *, struct down *, const struct listen_conf *, const struct ip *peer,
+struct request *request_new(struct view *, struct down *, const struct listen_conf *, const struct ip *peer,
                             const struct forward_peer *, uint64_t connection);
 void request_begin(struct request *, const struct request_start *);
 /* A head that was refused: answered and logged, nothing is sent on. `head` may be NULL. */

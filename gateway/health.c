@@ -326,8 +326,6 @@ void health_checked(struct health *h, size_t i, enum reason reason, int status, 
     come_up(h, i, why, now);
 }
 
-void health_addresses(struct health *h, size_t i, size_t n) { STORE(&h->v[i]->addresses, (uint32_t)n); }
-
 /* ---- handles ---- */
 
 /* What took it out is no longer asked for. */

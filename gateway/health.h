@@ -43,7 +43,7 @@ struct health_stripe {
     char apart[64];
 };
 
-/* Private to health*.c but for `back`. Zeroed: nothing was ever wrong. */
+/* Private to health*.[ch] but for `back`. Zeroed: nothing was ever wrong. */
 struct health_endpoint {
     _Atomic uint64_t back;           /* 0: all is well. Else when it came, or will come, back; TIME_NEVER: when checks say so */
     _Atomic uint64_t returned;       /* the last `back`; attempts that began before it tell of an earlier life. 0: never out */
@@ -94,13 +94,15 @@ void health_report(struct health *, size_t endpoint, unsigned worker, const stru
 /* A check of it ended: with a status, or with the reason that there is none. Control thread. */
 void health_checked(struct health *, size_t endpoint, enum reason, int status, uint64_t now);
 /* So many addresses are known for it. */
-void health_addresses(struct health *, size_t endpoint, size_t n);
+static inline void health_addresses(struct health_endpoint *e, size_t n)
+{
+    atomic_store_explicit(&e->addresses, (uint32_t)n, memory_order_relaxed);
+}
 
 /* An attempt begins (1) or ends (-1) to use it. */
-static inline void health_in_flight(struct health *h, size_t endpoint, unsigned worker, int by)
+static inline void health_in_flight(struct health_endpoint *e, unsigned worker, int by)
 {
-    atomic_fetch_add_explicit(&h->v[endpoint]->stripes[worker % HEALTH_STRIPES].in_flight, (uint64_t)(int64_t)by,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->stripes[worker % HEALTH_STRIPES].in_flight, (uint64_t)(int64_t)by, memory_order_relaxed);
 }
 
 /* ---- for people ---- */

@@ -5,6 +5,9 @@
  *
  * The event is level-triggered: what is left is reported again. So a turn takes as many as the last one found, twice as
  * many if there were more, and does not ask the kernel once more only to hear that there is nothing left.
+ *
+ * One that leaves goes on accepting for LAST_NS: a connection whose first bytes the kernel waits for (TCP_DEFER_ACCEPT), or
+ * whose handshake is under way, would be reset by the close.
  */
 #include "listener.h"
 
@@ -21,9 +24,10 @@
 #include "lib/check.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "view.h"
 #include "worker.h"
 
-enum { ACCEPT_BUDGET = 64, BACKLOG = 4096, PAUSE_NS = 100000000 };
+enum { ACCEPT_BUDGET = 64, BACKLOG = 4096, PAUSE_NS = 100000000, LAST_NS = 50000000 };
 
 static const char over_cap[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
     "Content-Length: 130\r\nRetry-After: 1\r\nretry-after-ms: 1000\r\nConnection: close\r\n\r\n"
@@ -79,6 +83,12 @@ fail:
     err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
     close(fd);
     return -1;
+}
+
+static void listener_bury(struct worker *w, struct grave *g)
+{
+    (void)w;
+    listener_free(container_of(g, struct listener, grave));
 }
 
 static void listener_again(struct timer *t, uint64_t now)
@@ -151,15 +161,27 @@ static void listener_event(evutil_socket_t fd, short what, void *arg)
         l->batch *= 2;
 }
 
-struct listener *listener_new(struct worker *w, const struct listen_conf *conf, int fd)
+static void listener_over(struct timer *t, uint64_t now)
+{
+    struct listener *l = container_of(t, struct listener, last);
+    (void)now;
+    listener_stop(l);
+    if (l->clients == 0)
+        worker_bury(l->worker, &l->grave, listener_bury);
+}
+
+struct listener *listener_new(struct worker *w, struct view *view, const struct listen_conf *conf, int fd)
 {
     struct listener *l = mem_zalloc(sizeof *l);
     l->worker = w;
+    l->view = view;
+    view_use(view);
     l->conf = conf;
     l->fd = fd;
     l->batch = 1;
     l->owns_name = fd >= 0 && w->id == 0 && conf->address.sa.sa_family == AF_UNIX;
     timer_init(&l->pause, listener_again);
+    timer_init(&l->last, listener_over);
     list_append(&w->listeners, &l->link);
     return l;
 }
@@ -199,13 +221,39 @@ void listener_stop(struct listener *l)
     l->fd = -1;
 }
 
+void listener_set_view(struct listener *l, struct view *view, const struct listen_conf *conf)
+{
+    struct view *old = l->view;
+    view_use(view);
+    l->view = view;
+    l->conf = conf;
+    view_drop(old);
+}
+
+void listener_leave(struct listener *l)
+{
+    l->leaving = true;
+    name_remove(l);
+    listener_last_call(l);
+    timer_set(&l->worker->timers, &l->last, time_after(worker_now(l->worker), LAST_NS));
+}
+
+void listener_release(struct listener *l)
+{
+    check(l->clients > 0);
+    if (--l->clients == 0 && l->leaving && !timer_is_set(&l->last))
+        listener_free(l);
+}
+
 void listener_free(struct listener *l)
 {
     listener_pause(l);
     timer_fini(&l->worker->timers, &l->pause);
+    timer_fini(&l->worker->timers, &l->last);
     name_remove(l);
     if (l->fd >= 0)
         close(l->fd);
     list_remove(&l->link);
+    view_drop(l->view);
     mem_free(l);
 }

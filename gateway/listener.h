@@ -7,6 +7,7 @@
 #include "lib/err.h"
 #include "lib/list.h"
 #include "timers.h"
+#include "worker.h"
 
 /*
  * A worker's listening socket. Every worker has one of its own for an address (SO_REUSEPORT), so that the kernel spreads
@@ -14,24 +15,38 @@
  */
 struct worker;
 struct event;
+struct view;
 
 struct listener {
     struct worker *worker;
-    const struct listen_conf *conf;
+    struct view *view;               /* what its requests begin under; used */
+    const struct listen_conf *conf;  /* of the view's snapshot */
     struct list link;                /* in worker->listeners */
     int fd;                          /* owned; -1: closed, or a simulation's */
     struct event *event;             /* NULL while nothing is accepted */
     unsigned batch;                  /* connections to take in a turn */
     bool owns_name;                  /* it removes the file of its unix socket: the first worker's does */
+    bool leaving;                    /* its address is in the configuration no more */
+    unsigned clients;                /* that came by it and are not buried yet */
     struct timer pause;              /* for want of file descriptors */
+    struct timer last;               /* while it leaves: when the socket closes */
+    struct grave grave;
 };
 
 /* A bound, listening socket; the first of an address is made with `first` set (it clears a stale unix socket away).
  * Control thread. */
 int listener_socket(const struct listen_conf *, bool first, int *fd, struct err *) must_check;
 
-/* Takes `fd` over; accepts nothing before listener_start(). */
-struct listener *listener_new(struct worker *, const struct listen_conf *, int fd);
+/* Takes `fd` over; accepts nothing before listener_start(). The conf is of the view's snapshot. */
+struct listener *listener_new(struct worker *, struct view *, const struct listen_conf *, int fd);
+/* Requests that begin from now on do so under this view. Its socket and its connections stay. */
+void listener_set_view(struct listener *, struct view *, const struct listen_conf *);
+/* For good, under the view that it has: a unix socket's file goes at once, what still comes in for a moment is taken, then the
+ * socket closes. Each connection ends with its next answer, or when it was idle for too long, and with the last one, unseen,
+ * the listener. */
+void listener_leave(struct listener *);
+/* For client.c: a client of it is buried. */
+void listener_release(struct listener *);
 void listener_start(struct listener *);
 /* It will stop soon: connections are taken as they come, without their first bytes, for one that the kernel holds
  * back would be reset when the socket closes. */

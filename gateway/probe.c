@@ -16,6 +16,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,7 +36,7 @@ enum probe_state { PROBE_WAITING, PROBE_CONNECTING, PROBE_SENDING, PROBE_READING
 struct probe {
     struct probes *probes;
     struct health *health;
-    size_t upstream, endpoint;
+    size_t endpoint;
     struct address *v;               /* owned */
     size_t n, next;                  /* addresses; which one comes next */
     size_t tried;                    /* addresses, by the check that runs */
@@ -54,7 +55,8 @@ struct probe {
 struct probes {
     struct event_base *base;
     const struct clock *clock;
-    struct probe *v;
+    struct rng rng;                  /* of the first moments */
+    struct probe **v;
     size_t n;
 };
 
@@ -84,13 +86,18 @@ static void next_set(struct probe *p, uint64_t now)
     timer_set(p, p->due);
 }
 
-static void check_end(struct probe *p, enum reason reason, int status)
+static void check_break_off(struct probe *p)
 {
-    uint64_t now = clock_mono(p->probes->clock);
     socket_close(p);
     mem_free(p->in);
     p->in = NULL;
     p->state = PROBE_WAITING;
+}
+
+static void check_end(struct probe *p, enum reason reason, int status)
+{
+    uint64_t now = clock_mono(p->probes->clock);
+    check_break_off(p);
     health_checked(p->health, p->endpoint, reason, status, now);
     next_set(p, now);
 }
@@ -252,51 +259,141 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 }
 
 /* With `host: client` there is no client to ask: the endpoint's own. */
-static void request_make(struct probe *p)
+static void request_make(const struct health *h, size_t endpoint, struct page *request)
 {
-    const struct upstream_conf *u = p->health->conf;
-    struct str host = u->host_mode == HOST_NAME ? u->host_name : u->endpoints[p->endpoint].authority;
-    page_printf(&p->request, "GET " STR_FMT " HTTP/1.1\r\nHost: " STR_FMT "\r\nUser-Agent: weir-health\r\nAccept: */*\r\n"
-                             "Connection: close\r\n\r\n", STR_ARG(u->check.path), STR_ARG(host));
+    const struct upstream_conf *u = h->conf;
+    struct str host = u->host_mode == HOST_NAME ? u->host_name : u->endpoints[endpoint].authority;
+    page_printf(request, "GET " STR_FMT " HTTP/1.1\r\nHost: " STR_FMT "\r\nUser-Agent: weir-health\r\nAccept: */*\r\n"
+                         "Connection: close\r\n\r\n", STR_ARG(u->check.path), STR_ARG(host));
 }
 
 static void addresses_set(struct probe *p, const struct address *v, size_t n)
 {
+    uint16_t port = htons(p->health->conf->endpoints[p->endpoint].port);
     mem_free(p->v);
     p->v = mem_array(n, sizeof *v);
     memcpy(p->v, v, n * sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].sa.sa_family == AF_INET && v[i].in.sin_port == 0)
+            p->v[i].in.sin_port = port;
+        else if (v[i].sa.sa_family == AF_INET6 && v[i].in6.sin6_port == 0)
+            p->v[i].in6.sin6_port = port;
+    }
     p->n = n;
     p->next = 0;
 }
 
-static void probe_init(struct probe *p, struct probes *all, struct health *h, size_t upstream, size_t endpoint, uint64_t at)
+static uint64_t first_moment(struct probes *all, const struct health *h)
 {
+    return time_after(clock_mono(all->clock), rng_below(&all->rng, h->conf->check.every));
+}
+
+static struct probe *probe_new(struct probes *all, struct health *h, size_t endpoint)
+{
+    struct probe *p = mem_zalloc(sizeof *p);
     const struct address *a = &h->conf->endpoints[endpoint].address;
-    *p = (struct probe){.probes = all, .health = h, .upstream = upstream, .endpoint = endpoint, .fd = -1, .due = at};
+    *p = (struct probe){.probes = all, .health = h, .endpoint = endpoint, .fd = -1, .due = first_moment(all, h)};
     if (a->len)
         addresses_set(p, a, 1);
-    request_make(p);
+    request_make(h, endpoint, &p->request);
     check(evtimer_assign(&p->timer, all->base, on_timer, p) == 0);
-    timer_set(p, at);
+    timer_set(p, p->due);
+    return p;
+}
+
+static void probe_free(struct probe *p)
+{
+    check_break_off(p);
+    event_del(&p->timer);
+    mem_free(p->v);
+    page_free(&p->request);
+    mem_free(p);
+}
+
+/* The same endpoint in another configuration. A check that would now be another one is broken off, and the next one comes at
+ * its time; one that would come too late for a shorter interval comes within that. */
+static void probe_go_on(struct probe *p, struct health *h, size_t endpoint)
+{
+    struct page request = {0};
+    p->health = h;
+    p->endpoint = endpoint;
+    request_make(h, endpoint, &request);
+    bool same = str_eq(str_of(request.at, request.len), str_of(p->request.at, p->request.len));
+    if (p->state != PROBE_WAITING && !same) {
+        check_break_off(p);
+        next_set(p, clock_mono(p->probes->clock));
+    }
+    page_free(&p->request);
+    p->request = request;
+    if (p->state != PROBE_WAITING || p->due <= time_after(clock_mono(p->probes->clock), h->conf->check.every))
+        return;
+    p->due = first_moment(p->probes, h);
+    timer_set(p, p->due);
+}
+
+/* What an endpoint is found by again: its state is one, whoever opened it. */
+static const void *state_of(const struct probe *p) { return p->health->v[p->endpoint]; }
+
+static int by_state(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)state_of(*(struct probe *const *)a), y = (uintptr_t)state_of(*(struct probe *const *)b);
+    return x < y ? -1 : x > y;
+}
+
+/* Its place in `old`, which is sorted by state; NULL: it was not checked. */
+static struct probe **probe_find(struct probe **old, size_t n, struct health *h, size_t endpoint)
+{
+    const struct probe key = {.health = h, .endpoint = endpoint};
+    const struct probe *at = &key;
+    return n > 0 ? bsearch(&at, old, n, sizeof *old, by_state) : NULL;
+}
+
+static size_t count_of(const struct healths *healths)
+{
+    size_t n = 0;
+    for (size_t u = 0; u < healths->n; u++)
+        n += healths->v[u]->conf->check.path.len ? healths->v[u]->conf->n : 0;
+    return n;
+}
+
+void probes_change(struct probes *all, const struct healths *healths, const struct name_known *known)
+{
+    struct probe **old = all->v;
+    size_t n_old = all->n, number = 0;
+    bool *stays = mem_array(n_old, sizeof *stays);
+    all->v = mem_array(count_of(healths), sizeof(struct probe *));
+    all->n = 0;
+    if (n_old > 0)
+        qsort(old, n_old, sizeof *old, by_state);
+    for (size_t u = 0; u < healths->n; u++) {
+        struct health *h = healths->v[u];
+        for (size_t e = 0; e < h->conf->n; e++, number++) {
+            if (!h->conf->check.path.len)
+                continue;
+            struct probe **at = probe_find(old, n_old, h, e), *p = at ? *at : probe_new(all, h, e);
+            if (at) {
+                stays[at - old] = true;
+                probe_go_on(p, h, e);                /* its state is the same one: the order of `old` holds */
+            }
+            all->v[all->n++] = p;
+            if (known && known[number].n > 0)
+                addresses_set(p, known[number].v, known[number].n);
+        }
+    }
+    for (size_t i = 0; i < n_old; i++)
+        if (!stays[i])
+            probe_free(old[i]);
+    mem_free(stays);
+    mem_free(old);
 }
 
 struct probes *probes_new(struct event_base *base, const struct clock *clock, const struct healths *healths, uint64_t seed)
 {
     struct probes *all = mem_zalloc(sizeof *all);
-    struct rng rng;
-    uint64_t now = clock_mono(clock);
-    size_t most = 0;
-    rng_seed(&rng, seed);
+    rng_seed(&all->rng, seed);
     all->base = base;
     all->clock = clock;
-    for (size_t u = 0; u < healths->n; u++)
-        most += healths->v[u]->conf->check.path.len ? healths->v[u]->conf->n : 0;
-    all->v = mem_array(most, sizeof *all->v);
-    for (size_t u = 0; u < healths->n; u++) {
-        struct health *h = healths->v[u];
-        for (size_t e = 0; e < h->conf->n && h->conf->check.path.len; e++)
-            probe_init(&all->v[all->n++], all, h, u, e, now + rng_below(&rng, h->conf->check.every));
-    }
+    probes_change(all, healths, NULL);
     return all;
 }
 
@@ -306,21 +403,17 @@ void probes_free(struct probes **at)
     *at = NULL;
     if (!all)
         return;
-    for (size_t i = 0; i < all->n; i++) {
-        struct probe *p = &all->v[i];
-        socket_close(p);
-        event_del(&p->timer);
-        mem_free(p->in);
-        mem_free(p->v);
-        page_free(&p->request);
-    }
+    for (size_t i = 0; i < all->n; i++)
+        probe_free(all->v[i]);
     mem_free(all->v);
     mem_free(all);
 }
 
-void probes_addresses(struct probes *all, size_t upstream, size_t endpoint, const struct address *v, size_t n)
+void probes_addresses(struct probes *all, struct str host, const struct address *v, size_t n)
 {
-    for (size_t i = 0; i < all->n; i++)
-        if (all->v[i].upstream == upstream && all->v[i].endpoint == endpoint)
-            addresses_set(&all->v[i], v, n);
+    for (size_t i = 0; i < all->n; i++) {
+        const struct endpoint_conf *conf = &all->v[i]->health->conf->endpoints[all->v[i]->endpoint];
+        if (conf->address.len == 0 && str_eq(conf->host, host))
+            addresses_set(all->v[i], v, n);
+    }
 }

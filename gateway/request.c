@@ -237,9 +237,10 @@ void request_run(struct request *r)
 
 /* ---- beginning ---- */
 
-struct request *request_new(struct worker *w, struct down *d, const struct listen_conf *listen, const struct ip *peer,
+struct request *request_new(struct view *view, struct down *d, const struct listen_conf *listen, const struct ip *peer,
                             const struct forward_peer *peer_text, uint64_t connection)
 {
+    struct worker *w = view->worker;
     struct arena arena;
     arena_init(&arena, &w->arena_blocks);
     struct request *r = arena_alloc(&arena, sizeof *r);
@@ -250,8 +251,8 @@ struct request *request_new(struct worker *w, struct down *d, const struct liste
     r->hit.other_method = false;
     r->arena = arena;
     r->worker = w;
-    r->view = w->view;
-    view_use(r->view);
+    r->view = view;
+    view_use(view);
     r->down = d;
     r->down_paused = true;
     r->kept_all = true;

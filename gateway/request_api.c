@@ -247,7 +247,7 @@ void request_log(struct request *r)
         .target = r->head.target,
         .host = r->authority,
         .route = request_route(r),
-        .endpoint = r->att.endpoint ? r->att.endpoint->conf->url : (struct str){NULL, 0},
+        .endpoint = r->att.endpoint ? r->att.endpoint->url : (struct str){NULL, 0},
         .fault = str_c(r->fault),
         .note = r->note,
         .policy = r->policy,

@@ -12,7 +12,6 @@
 #include "core.h"
 #include "lib/check.h"
 #include "up_h1_impl.h"
-#include "upstream.h"
 
 static const bool upconn_edges[UPCONN_STATES][UPCONN_STATES] = {
     [UPCONN_CONNECTING] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
@@ -63,7 +62,7 @@ static uint64_t limit_of(uint64_t set, uint64_t own) { return set ? set : own; }
 
 uint64_t upconn_idle_limit(const struct upconn *c)
 {
-    const struct upstream_conf *conf = c->endpoint->upstream->conf;
+    const struct upstream_conf *conf = c->up.att->req->leg.conf;
     return c->state == UPCONN_TUNNEL ? conf->tunnel_timeout : limit_of(c->up.att->req->leg.times.idle, conf->idle_timeout);
 }
 
@@ -85,7 +84,7 @@ void upconn_arm_exchange(struct upconn *c)
         upconn_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
         c->looks = limit > STREAM_LOOK_NS;
     } else if ((c->sent_whole && stream_backlog(&c->s) == 0) || c->await_continue) {
-        upconn_arm(c, limit_of(c->up.att->req->leg.times.first_byte, c->endpoint->upstream->conf->first_byte_timeout));
+        upconn_arm(c, limit_of(c->up.att->req->leg.times.first_byte, c->up.att->req->leg.conf->first_byte_timeout));
         c->awaits_answer = true;
     } else {
         upconn_arm(c, upconn_idle_limit(c));
@@ -205,7 +204,7 @@ static void upconn_start(struct upconn *c, struct attempt *att)
 
 struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att)
 {
-    struct worker *w = e->upstream->worker;
+    struct worker *w = e->worker;
     struct upconn *c = slab_zalloc(&w->upconns);
     if (w->connect(w, &c->s, a, upconn_event) != 0) {
         slab_free(&w->upconns, c);
@@ -220,7 +219,7 @@ struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct a
     metric_add(&w->metrics, METRIC_upstream_connections, 1);
     c->id = atomic_load_explicit(&w->metrics.v[METRIC_upstream_connections_total], memory_order_relaxed);
     upconn_start(c, att);
-    upconn_arm(c, limit_of(att->req->leg.times.connect, e->upstream->conf->connect_timeout));
+    upconn_arm(c, limit_of(att->req->leg.times.connect, att->req->leg.conf->connect_timeout));
     return c;
 }
 
@@ -248,7 +247,7 @@ void upconn_release(struct up *up, bool reuse)
     if (reuse && upconn_reusable(c) && endpoint_pool(c->endpoint, c)) {
         inbox_clear(&c->in, &c->s);
         upconn_set_state(c, UPCONN_IDLE);
-        upconn_arm(c, c->endpoint->upstream->conf->pool_idle);
+        upconn_arm(c, c->endpoint->idle_time);
         return;
     }
     upconn_close(c);

@@ -2,8 +2,8 @@
 #ifndef UP_H1_IMPL_H
 #define UP_H1_IMPL_H
 
+#include "endpoint.h"
 #include "up_h1.h"
-#include "upstream.h"
 
 /* Shared between up_h1.c, up_h1_read.c and up_h1_write.c, and by nobody else. */
 

@@ -17,15 +17,15 @@ static bool line_goes_on(const struct request *r)
 
 static void put_host(struct upconn *c, struct request *r)
 {
-    const struct upstream_conf *conf = c->endpoint->upstream->conf;
+    const struct upstream_conf *conf = r->leg.conf;
     if (conf->host_mode == HOST_ENDPOINT)
-        h1_put_field(&c->s, STR("Host"), c->endpoint->conf->authority);
+        h1_put_field(&c->s, STR("Host"), c->endpoint->authority);
     else if (conf->host_mode == HOST_NAME)
         h1_put_field(&c->s, STR("Host"), conf->host_name);
     else if (r->authority.at)
         h1_put_field(&c->s, STR("Host"), r->authority);
     else
-        h1_put_field(&c->s, STR("Host"), c->endpoint->conf->authority);
+        h1_put_field(&c->s, STR("Host"), c->endpoint->authority);
 }
 
 static void up_head(struct up *up, struct request *r, struct body_frame frame)
@@ -33,7 +33,7 @@ static void up_head(struct up *up, struct request *r, struct body_frame frame)
     struct upconn *c = container_of(up, struct upconn, up);
     struct stream *s = &c->s;
     const char *from = NULL;
-    bool own_host = c->endpoint->upstream->conf->host_mode != HOST_CLIENT || r->absolute || !r->has_host;
+    bool own_host = r->leg.conf->host_mode != HOST_CLIENT || r->absolute || !r->has_host;
 
     if (line_goes_on(r)) {
         from = r->head.method.at;

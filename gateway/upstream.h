@@ -6,43 +6,27 @@
 #include <stdint.h>
 #include "balance.h"
 #include "conf/snapshot.h"
+#include "endpoint.h"
 #include "health.h"
-#include "lib/list.h"
 #include "reason.h"
 
-/*
- * A worker's endpoints: their addresses, how busy they are, and the idle connections to them. Last in, first out: the
- * connection used last is the one that the other side has least reason to have closed. The owning worker only.
- */
+/* An upstream as a worker's view of one configuration has it. The owning worker only. */
 struct arena;
 struct worker;
-struct attempt;
-struct up;
-struct upconn;
-
-struct endpoint {
-    const struct endpoint_conf *conf;
-    struct upstream *upstream;
-    struct address *addresses;       /* owned; of the conf, or resolved */
-    size_t n_addresses, next_address;
-    bool answered;                   /* the first look-up is over */
-    struct list idle;                /* of struct upconn, newest first */
-    unsigned n_idle;
-    unsigned in_flight;              /* attempts */
-    bool http10;                     /* it answered as HTTP/1.0 last */
-};
 
 struct upstream {
     const struct upstream_conf *conf;
     struct worker *worker;
     struct health *health;           /* owned */
-    struct endpoint *endpoints;
+    struct endpoint **endpoints;     /* conf->n, each held */
     struct balance_state balance;
     struct balance_node *nodes;      /* scratch for a pick: conf->n of them */
 };
 
 void upstream_init(struct upstream *, struct worker *, const struct upstream_conf *, struct shared_set *);
-void upstream_fini(struct upstream *);       /* closes idle connections; no attempts may be left */
+void upstream_fini(struct upstream *);       /* no attempts of this view may be left */
+/* Another view is the current one: endpoints that it does not have keep no connections. */
+void upstream_outdated(struct upstream *);
 
 #define ENDPOINT_NONE SIZE_MAX
 
@@ -70,19 +54,5 @@ uint64_t upstream_wait(const struct upstream *);
 
 /* The first, from number `from` on, that upstream_pick() could give; ENDPOINT_NONE: there is none. */
 size_t upstream_next(const struct upstream *, const struct endpoint_set *out, size_t from);
-
-/* A connection for the attempt: from the pool unless `fresh`, else a new one, which reports attempt_connected() or
- * attempt_fail() later. NULL: it could not even be begun (errno). A pooled one is connected; *reused says so. */
-struct up *endpoint_connect(struct endpoint *, struct attempt *, bool fresh, bool *reused);
-
-/* For up_h1.c: puts a connection with nothing owed on it into the pool; false: it is full, close it. */
-bool endpoint_pool(struct endpoint *, struct upconn *);
-void endpoint_unpool(struct endpoint *, struct upconn *);
-
-/* For up_h1.c: a connection begins or ends to serve an attempt. */
-void endpoint_begin(struct endpoint *);
-void endpoint_end(struct endpoint *);
-
-void endpoint_set_addresses(struct endpoint *, const struct address *, size_t n);
 
 #endif

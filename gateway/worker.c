@@ -87,6 +87,7 @@ void worker_init(struct worker *w, unsigned id, const struct clock *clock, uint6
     list_init(&w->ready);
     list_init(&w->listeners);
     list_init(&w->all_clients);
+    endpoints_init(&w->endpoints);
     if (with_base)
         base_init(w);
 }
@@ -111,6 +112,7 @@ void worker_fini(struct worker *w)
         event_free(w->mail_event);
         event_base_free(w->base);
     }
+    endpoints_fini(&w->endpoints);
     timers_fini(&w->timers);
     mailbox_fini(&w->mailbox);
     slab_fini(&w->clients);

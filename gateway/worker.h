@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "conf/snapshot.h"
+#include "endpoint.h"
 #include "lib/arena.h"
 #include "lib/buf.h"
 #include "lib/clock.h"
@@ -73,6 +74,7 @@ struct worker {
     struct list ready;               /* of struct stream */
     struct grave *graves;
     struct view *view;               /* of the current snapshot */
+    struct endpoints endpoints;      /* of all views */
     struct metrics metrics;
     struct ring *log;                /* NULL: no access log */
     struct trace trace;
@@ -83,7 +85,7 @@ struct worker {
     _Atomic uint64_t *open_connections;      /* of all workers, for the cap */
     uint64_t max_connections;
     _Atomic uint64_t *kept_bytes;            /* of request bodies, of all workers, for their cap */
-    bool draining, stopping;
+    bool accepting, draining, stopping;      /* accepting: listeners that are new start at once */
     uint64_t date_second;            /* what `date` says */
     char date[30];
     /* Asks for a stream to an address; tests/sim puts its own here. 0, or -1 with errno: failed at once. */
@@ -93,7 +95,6 @@ struct worker {
 
 void worker_init(struct worker *, unsigned id, const struct clock *, uint64_t seed, bool with_base);
 void worker_fini(struct worker *);               /* all connections must be gone */
-void worker_view_set(struct worker *, struct snapshot *);      /* takes a reference of its own */
 
 void worker_run(struct worker *);                /* turns until worker->stopping */
 /* What follows a turn's events: ready list, timers, flush, graves. Returns true when there is work left for now. */

@@ -188,19 +188,4 @@ static inline void expect_it_closes(struct sim *s)
     EXPECT_EQ(probes(s), 0);
 }
 
-/* As the control thread does it. The listeners are the same ones. */
-static inline void reload(struct sim *s, const char *yaml)
-{
-    struct snapshot *snap = sim_snapshot(s, yaml, filters);
-    check(snap->n_listens == s->snap->n_listens);
-    for (unsigned i = 0; i < s->n_workers; i++) {
-        worker_view_set(sim_worker(s, i), snap);
-        for (size_t l = 0; l < snap->n_listens; l++)
-            s->listeners[i * snap->n_listens + l]->conf = &snap->listens[l];
-    }
-    snapshot_unref(&s->snap);
-    s->snap = snap;
-    sim_run(s);
-}
-
 #endif

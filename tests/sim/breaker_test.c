@@ -811,7 +811,7 @@ TEST(a_reload_keeps_the_window_and_the_state)
     struct sim *s = start(PLAIN, 2);
     for (unsigned i = 0; i < 3; i++)
         exchange(s, i, BAD);
-    reload(s, GUARDED("{breaker: {min_requests: 6, window: 10s, open: 20s..40s, ramp: 0s}}"));
+    sim_reload(s, GUARDED("{breaker: {min_requests: 6, window: 10s, open: 20s..40s, ramp: 0s}}"));
     for (unsigned i = 0; i < 2; i++)
         exchange(s, i, BAD);
     EXPECT_EQ(state(s), CLOSED);
@@ -819,14 +819,14 @@ TEST(a_reload_keeps_the_window_and_the_state)
     EXPECT_EQ(state(s), OPEN);
     sim_advance(s, 16 * SEC - 1);
     expect_refused(ask(s, 0));
-    reload(s, PLAIN);
+    sim_reload(s, PLAIN);
     EXPECT_EQ(state(s), OPEN);
     expect_refused(ask(s, 1));
     sim_advance(s, 8 * SEC + 1);
     EXPECT_EQ(figure(s, "breaker_outcomes_total", "failure"), 6);
     ask(s, 0);
     EXPECT_EQ(state(s), HALF_OPEN);
-    reload(s, GUARDED("{breaker: {min_requests: 4, window: 10s, open: 50ms..60ms, ramp: 0s}}"));
+    sim_reload(s, GUARDED("{breaker: {min_requests: 4, window: 10s, open: 50ms..60ms, ramp: 0s}}"));
     EXPECT_EQ(probes(s), 1);
     answer(busy_one(s), OK);                         /* of the configuration before */
     EXPECT_EQ(probes(s), 0);
@@ -1016,12 +1016,12 @@ TEST(a_reload_may_change_what_it_stands_for)
     struct sim *s = start(PLAIN, 2);
     make_open(s);
     ask(s, 0);
-    reload(s, GUARDED("{breaker: {scope: endpoint, " SMALL "}}"));
+    sim_reload(s, GUARDED("{breaker: {scope: endpoint, " SMALL "}}"));
     EXPECT_EQ(state(s), CLOSED);
     make_open(s);
     struct sim_conn *c = ask(s, 0);
     EXPECT_HAS(c, "\"reason\":\"breaker_open\"");
-    reload(s, PLAIN);
+    sim_reload(s, PLAIN);
     EXPECT_EQ(state(s), OPEN);
     expect_refused(ask(s, 0));
     sim_advance(s, 12 * SEC);

@@ -145,10 +145,9 @@ static void granted(struct scene *x)
 static void granted_by_reload(struct scene *x)
 {
     queued(x);
-    struct snapshot *snap = sim_snapshot(x->s, LIMITED("{concurrency: {max: 3}}"), filters);
-    snapshot_unref(&snap);
+    sim_load(x->s, LIMITED("{concurrency: {max: 3}}"));      /* no worker has it yet */
     EXPECT_EQ(in_flight(x->s), 3);
-    reload(x->s, CONF);
+    sim_reload(x->s, CONF);
 }
 
 /* It had to make room for another key's; its worker has not read its mail. */
@@ -599,7 +598,7 @@ static void new_max(struct chaos *x)
 {
     look(x);
     x->max = 2 + pick(x, 6);
-    reload(x->s, chaos_conf(x->max));
+    sim_reload(x->s, chaos_conf(x->max));
     x->bound = x->max > x->bound ? x->max : x->bound;
 }
 
@@ -695,7 +694,7 @@ static void chaos(struct chaos *x, uint64_t seed)
         x->answered += n;
     }
     sweep(x->s);
-    reload(x->s, LIMITED("{concurrency: {max: 3}}"));
+    sim_reload(x->s, LIMITED("{concurrency: {max: 3}}"));
     expect_all_slots(x->s, 3);
 }
 

@@ -130,23 +130,6 @@ static inline struct sim_conn *ask(struct sim *s, unsigned worker) { return ask_
 static inline bool is_served(const struct sim_conn *c) { return sim_has(c, "HTTP/1.1 200 OK\r\n"); }
 static inline bool is_answered(const struct sim_conn *c) { return sim_has(c, "HTTP/1.1 "); }
 
-/* ---- reload ---- */
-
-/* As the control thread does it. The listeners are the same ones. */
-static inline void reload(struct sim *s, const char *yaml)
-{
-    struct snapshot *snap = sim_snapshot(s, yaml, filters);
-    check(snap->n_listens == s->snap->n_listens);
-    for (unsigned i = 0; i < s->n_workers; i++) {
-        worker_view_set(sim_worker(s, i), snap);
-        for (size_t l = 0; l < snap->n_listens; l++)
-            s->listeners[i * snap->n_listens + l]->conf = &snap->listens[l];
-    }
-    snapshot_unref(&s->snap);
-    s->snap = snap;
-    sim_run(s);
-}
-
 /* ---- nothing has leaked ---- */
 
 /* Requests that take no time, one after the other: after these no wait is hopeless. */

@@ -504,7 +504,7 @@ TEST(a_lower_max_cuts_nobody)
     for (unsigned i = 0; i < 6; i++)
         c[i] = ask(s, i);
     EXPECT_EQ(busy(s), 4);
-    reload(s, MAX(2, ""));
+    sim_reload(s, MAX(2, ""));
     EXPECT_EQ(busy(s), 4);
     EXPECT_EQ(figure(s, "concurrency_max", NULL), 2);
     for (unsigned left = 4; left > 2; left--) {
@@ -528,7 +528,7 @@ TEST(a_higher_max_lets_in_who_waits)
     for (unsigned i = 0; i < 6; i++)
         ask(s, i);
     EXPECT_EQ(waiting(s), 5);
-    reload(s, MAX(4, ""));
+    sim_reload(s, MAX(4, ""));
     EXPECT_EQ(busy(s), 4);
     EXPECT_EQ(waiting(s), 2);
     EXPECT_EQ(answer_all(s), 6);
@@ -542,10 +542,10 @@ TEST(each_key_follows_the_new_rule)
     for (unsigned i = 0; i < 8; i++)
         ask_with(s, i, "/", i % 2 ? KEY_A : KEY_B);
     EXPECT_EQ(busy(s), 2);
-    reload(s, MAX(3, ", key: \"header:x-api-key\""));
+    sim_reload(s, MAX(3, ", key: \"header:x-api-key\""));
     EXPECT_EQ(busy(s), 6);
     EXPECT_EQ(waiting(s), 2);
-    reload(s, MAX(4, ""));                       /* those that drain do too */
+    sim_reload(s, MAX(4, ""));                       /* those that drain do too */
     EXPECT_EQ(busy(s), 8);
     EXPECT_EQ(answer_all(s), 8);
     expect_all_slots(s, 4);
@@ -558,7 +558,7 @@ TEST(a_shorter_queue_puts_nobody_out)
     struct sim_conn *c[5];
     for (unsigned i = 0; i < 5; i++)
         c[i] = ask(s, i);
-    reload(s, MAX(1, ", queue: 2"));
+    sim_reload(s, MAX(1, ", queue: 2"));
     EXPECT_EQ(waiting(s), 4);
     expect_refused(ask(s, 0), 503, "queue_full");
     answer_all(s);
@@ -578,14 +578,14 @@ TEST(a_key_comes_and_goes)
         struct sim_conn *c[10];
         for (unsigned i = 0; i < 3; i++)
             c[i] = ask_with(s, i, "/", KEY_A);
-        reload(s, first ? plain : keyed);
+        sim_reload(s, first ? plain : keyed);
         EXPECT_EQ(in_flight(s), 2);
         EXPECT_EQ(waiting(s), 1);
         for (unsigned i = 3; i < 6; i++)
             c[i] = ask_with(s, i, "/", KEY_A);
         EXPECT_EQ(in_flight(s), 4);
         EXPECT_EQ(waiting(s), 2);
-        reload(s, first ? keyed : plain);
+        sim_reload(s, first ? keyed : plain);
         answer_all(s);
         for (unsigned i = 0; i < 6; i++)
             EXPECT(is_served(c[i]));
@@ -599,9 +599,9 @@ TEST(a_reload_that_changes_what_is_fair)
     struct sim *s = start(MAX(1, ", fair_by: \"header:x-api-key\""), 2);
     for (unsigned i = 0; i < 4; i++)
         ask_with(s, i, "/", i % 2 ? KEY_A : KEY_B);
-    reload(s, MAX(1, ", fair_by: client_ip"));
+    sim_reload(s, MAX(1, ", fair_by: client_ip"));
     ask_with(s, 0, "/", KEY_A);
-    reload(s, MAX(1, ""));
+    sim_reload(s, MAX(1, ""));
     ask_with(s, 0, "/", KEY_A);
     EXPECT_EQ(answer_all(s), 6);
     expect_all_slots(s, 1);
@@ -614,7 +614,7 @@ TEST(the_filter_itself_goes_while_some_wait)
     struct sim_conn *c[3];
     for (unsigned i = 0; i < 3; i++)
         c[i] = ask(s, i);
-    reload(s, SIM_PLAIN);
+    sim_reload(s, SIM_PLAIN);
     EXPECT_EQ(busy(s), 1);
     EXPECT_EQ(answer_all(s), 3);
     for (unsigned i = 0; i < 3; i++)

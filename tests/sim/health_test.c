@@ -383,7 +383,7 @@ static void addresses_post(struct sim *s, size_t endpoint, size_t n)
     for (size_t i = 0; i < 2; i++)
         a[i].in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(81),
                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)i)};
-    view_post_addresses(sim_worker(s, 0), s->snap, 0, endpoint, a, n);
+    endpoints_post_addresses(sim_worker(s, 0), s->snap->upstreams[0].endpoints[endpoint].host, a, n);
     sim_run(s);
 }
 
@@ -454,10 +454,7 @@ TEST(a_reload_keeps_who_is_out)
     struct cast cast = {.say = {BUSY}};
     ask_many(s, 10, &cast);
     EXPECT_CSTR(state_of(s, 0), "ejected");
-    struct snapshot *snap = sim_snapshot(s, CONF(3, TURNS), NULL);
-    for (unsigned i = 0; i < 2; i++)
-        worker_view_set(sim_worker(s, i), snap);
-    snapshot_unref(&snap);                                   /* listeners stay with the old one */
+    sim_reload(s, CONF(3, TURNS));
     ask_many(s, 60, &cast);
     EXPECT_EQ(cast.got[0], 0);
     EXPECT_EQ(cast.got[1], 30);

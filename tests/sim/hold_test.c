@@ -379,7 +379,7 @@ TEST(a_failure_below_a_hook_whose_configuration_is_old)
     PLAY(ACT("h", "down", FILTER_NEXT, .run = emit_then_count), ACT("a", "down", FILTER_FAIL, .reason = REASON_denied));
     struct sim *s = sim_new_with(&(struct sim_conf){.yaml = CONF("local"), .filters = with_local});
     struct sim_conn *c, *u = begin(s, &c, GET);
-    worker_view_set(sim_worker(s, 0), s->snap);              /* a reload: the request is the old view's last user */
+    sim_reload_one(s, 0);                                    /* a reload: the request is the old view's last user */
     sim_say(u, "HTTP/1.1 200 OK\r\n" CHUNKED "2\r\nab\r\n");
     EXPECT(sim_closed(c));
     EXPECT_EQ(sim_reasons(s, REASON_denied), 1);

@@ -342,7 +342,7 @@ TEST(addresses_of_a_name)
         v[i].in.sin_family = AF_INET;
         v[i].in.sin_port = htons((uint16_t)(81 + i));
     }
-    view_post_addresses(sim_worker(s, 1), s->snap, 0, 0, v, 2);
+    endpoints_post_addresses(sim_worker(s, 1), STR("api.example"), v, 2);
     struct sim_conn *a = sim_client_at(s, 0, 0, STR("192.0.2.1")), *b = sim_client_at(s, 1, 0, STR("192.0.2.1"));
     sim_run(s);
     sim_say(a, GET);
@@ -357,9 +357,9 @@ TEST(addresses_of_a_name)
         sim_say(u, OK);
         EXPECT_GOT(b, OK);
     }
-    view_post_addresses(sim_worker(s, 1), s->snap, 0, 0, NULL, 0);   /* a look-up that failed: what is known stays */
+    endpoints_post_addresses(sim_worker(s, 1), STR("api.example"), NULL, 0);   /* a look-up that failed: what is known stays */
     sim_run(s);
-    view_post_addresses(sim_worker(s, 1), s->snap, 0, 0, v, 1);      /* only the dead one is left */
+    endpoints_post_addresses(sim_worker(s, 1), STR("api.example"), v, 1);      /* only the dead one is left */
     sim_run(s);
     sim_say(b, GET);
     EXPECT_HAS(b, "\"reason\":\"connect_failed\"");

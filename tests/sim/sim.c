@@ -70,6 +70,17 @@ static int conn_connect(struct worker *w, struct stream *st, const struct addres
     return 0;
 }
 
+static struct listener *listener_of(struct sim *s, unsigned worker, size_t index)
+{
+    struct list *all = &s->workers[worker].listeners;
+    for (struct list *n = all->next; n != all; n = n->next) {
+        struct listener *l = container_of(n, struct listener, link);
+        if (!l->leaving && l->conf == &s->snap->listens[index])
+            return l;
+    }
+    return NULL;
+}
+
 struct sim_conn *sim_client_at(struct sim *s, unsigned worker, size_t listener, struct str ip)
 {
     struct worker *w = &s->workers[worker];
@@ -77,7 +88,7 @@ struct sim_conn *sim_client_at(struct sim *s, unsigned worker, size_t listener, 
     check(ip_parse(ip, &peer));
     struct sim_conn *c = conn_new(s, w);
     atomic_fetch_add(&s->open_connections, 1);
-    c->client = client_new(w, s->listeners[worker * s->snap->n_listens + listener], &peer);
+    c->client = client_new(w, listener_of(s, worker, listener), &peer);
     conn_open(c, &c->client->s, false, client_event, s->client_read_max, s->client_window);
     return c;
 }
@@ -282,12 +293,12 @@ void sim_advance(struct sim *s, uint64_t ns)
 
 /* ---- the beginning and the end ---- */
 
-struct snapshot *sim_snapshot(struct sim *s, const char *yaml, const struct filter *const *filters)
+static struct snapshot *snap_load(struct sim *s, const char *yaml)
 {
     struct snapshot *snap = NULL;
     struct diags diags = {.n = 0};
     struct page page = {0};
-    int res = snapshot_load_text(str_c(yaml), "sim.yaml", filters ? filters : filters_all, &diags, &snap);
+    int res = snapshot_load_text(str_c(yaml), "sim.yaml", s->filters, &diags, &snap);
     if (res == 0)
         res = route_compile(snap, &diags);
     diags_print(&diags, &page);
@@ -300,6 +311,32 @@ struct snapshot *sim_snapshot(struct sim *s, const char *yaml, const struct filt
     return snap;
 }
 
+static void snap_give(struct sim *s, unsigned i)
+{
+    struct worker *w = &s->workers[i];
+    view_change(w, &(struct view_change){.snap = s->snap});
+    for (size_t l = 0; l < s->snap->n_listens; l++)
+        if (!listener_of(s, i, l))
+            listener_new(w, w->view, &s->snap->listens[l], -1);
+}
+
+void sim_reload_one(struct sim *s, unsigned worker) { snap_give(s, worker); }
+
+void sim_load(struct sim *s, const char *yaml)
+{
+    struct snapshot *snap = snap_load(s, yaml);
+    snapshot_unref(&s->snap);
+    s->snap = snap;
+}
+
+void sim_reload(struct sim *s, const char *yaml)
+{
+    sim_load(s, yaml);
+    for (unsigned i = 0; i < s->n_workers; i++)
+        sim_reload_one(s, i);
+    sim_run(s);
+}
+
 static void start_worker(struct sim *s, unsigned i, uint64_t seed)
 {
     struct worker *w = &s->workers[i];
@@ -309,9 +346,7 @@ static void start_worker(struct sim *s, unsigned i, uint64_t seed)
     w->open_connections = &s->open_connections;
     w->kept_bytes = &s->kept_bytes;
     w->max_connections = 1000000;
-    worker_view_set(w, s->snap);
-    for (size_t l = 0; l < s->snap->n_listens; l++)
-        s->listeners[i * s->snap->n_listens + l] = listener_new(w, &s->snap->listens[l], -1);
+    snap_give(s, i);
 }
 
 struct sim *sim_new_with(const struct sim_conf *conf)
@@ -322,10 +357,10 @@ struct sim *sim_new_with(const struct sim_conf *conf)
     rng_seed(&s->rng, conf->seed);
     list_init(&s->live);
     s->shared = shared_set_new();
-    s->snap = sim_snapshot(s, conf->yaml, conf->filters);
+    s->filters = conf->filters ? conf->filters : filters_all;
+    s->snap = snap_load(s, conf->yaml);
     s->n_workers = conf->workers ? conf->workers : 1;
     s->workers = mem_array(s->n_workers, sizeof *s->workers);
-    s->listeners = mem_array(s->n_workers * s->snap->n_listens, sizeof(struct listener *));
     for (unsigned i = 0; i < s->n_workers; i++)
         start_worker(s, i, conf->seed);
     return s;
@@ -354,7 +389,14 @@ static void left_of_worker(struct worker *w, char *left, size_t cap)
     say(left, cap, "buffer blocks", w->buf_blocks.used);
     say(left, cap, "client slots", w->clients.used);
     say(left, cap, "upstream slots", w->upconns.used);
-    say(left, cap, "users of the view", w->view->users - 1);
+    unsigned users = w->view->users - 1;
+    for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next) {
+        const struct listener *l = container_of(n, struct listener, link);
+        say(left, cap, "clients of a listener", l->clients);
+        say(left, cap, "listeners that leave", l->leaving);
+        users -= l->view == w->view;
+    }
+    say(left, cap, "users of the view", users);
     for (uint32_t i = 0; i < w->n_wakes; i++)
         say(left, cap, "wake-ups", w->wakes[i].req != NULL);
 }
@@ -366,6 +408,10 @@ void sim_left(struct sim *s, char *left, size_t cap)
         left_of_worker(&s->workers[i], left, cap);
     say(left, cap, "open connections", atomic_load(&s->open_connections));
     say(left, cap, "bytes kept of bodies", atomic_load(&s->kept_bytes));
+    size_t holders = 1;                                      /* a view that is not the current one has a snapshot too */
+    for (unsigned i = 0; i < s->n_workers; i++)
+        holders += s->workers[i].view->snap == s->snap;
+    say(left, cap, "holders of the snapshot", atomic_load(&s->snap->refs) - holders);
 }
 
 static void let_go(struct sim *s)
@@ -398,14 +444,15 @@ void sim_end(struct sim *s, char *left, size_t cap)
         say(left, cap, "timers", s->workers[i].timers.n);
     if (left[0])
         return;                      /* taking it down would only hide what was found */
-    for (size_t i = 0; i < s->n_workers * s->snap->n_listens; i++)
-        listener_free(s->listeners[i]);
-    for (unsigned i = 0; i < s->n_workers; i++)
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        struct list *l = &s->workers[i].listeners;
+        while (!list_empty(l))
+            listener_free(container_of(l->next, struct listener, link));
         worker_fini(&s->workers[i]);
+    }
     conns_free(s);
     snapshot_unref(&s->snap);
     shared_set_free(s->shared);
-    mem_free(s->listeners);
     mem_free(s->workers);
     mem_free(s);
 }

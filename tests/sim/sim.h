@@ -62,8 +62,8 @@ struct sim {
     struct clock clock;
     struct snapshot *snap;
     struct shared_set *shared;
+    const struct filter *const *filters;
     struct worker *workers;
-    struct listener **listeners;             /* n_workers * snap->n_listens */
     unsigned n_workers;
     _Atomic uint64_t open_connections, kept_bytes;
     struct list live;                        /* of struct mem_end: oldest first */
@@ -95,13 +95,17 @@ struct sim_conf {
 
 /* Ends the process, saying why, when the configuration is bad. The clock stands at 1000 s, and at a fixed date. */
 struct sim *sim_new(const char *yaml);
-/* As a reload makes it: read, compiled, its state opened; a refusal is a failed check. `filters` NULL: the real ones. */
-struct snapshot *sim_snapshot(struct sim *, const char *yaml, const struct filter *const *filters);
 struct sim *sim_new_with(const struct sim_conf *);
 /* Clients and endpoints go away, pools time out; then writes into `left` what there still is, "" being right, and frees all. */
 void sim_end(struct sim *, char *left, size_t cap);
 /* The same question without ending anything: connections, requests, buffers, memory. For when all peers were told to go. */
 void sim_left(struct sim *, char *left, size_t cap);
+
+/* Another configuration for all workers, as the control thread gives it to them. */
+void sim_reload(struct sim *, const char *yaml);
+/* The same by halves: loaded, which changes limits for all, and then given to one worker after the other. */
+void sim_load(struct sim *, const char *yaml);
+void sim_reload_one(struct sim *, unsigned worker);
 
 struct worker *sim_worker(struct sim *, unsigned i);
 uint64_t sim_metric(struct sim *, enum metric);              /* of all workers */

@@ -504,20 +504,6 @@ TEST(a_shadow_neither_refuses_nor_delays_nor_tells)
 
 /* ---- reload ---- */
 
-/* As the control thread does it; the listener is the same. */
-static void reload(struct sim *s, const char *yaml)
-{
-    struct snapshot *snap = sim_snapshot(s, yaml, filters);
-    check(snap->n_listens == 1);
-    for (unsigned i = 0; i < s->n_workers; i++) {
-        worker_view_set(sim_worker(s, i), snap);
-        s->listeners[i]->conf = &snap->listens[0];
-    }
-    snapshot_unref(&s->snap);
-    s->snap = snap;
-    sim_run(s);
-}
-
 TEST(a_reload_keeps_what_is_owed)
 {
     struct sim *s = start(ANSWERED("{token_bucket: {rate: 1/s, burst: 10, key: header:x-key}}"));
@@ -526,14 +512,14 @@ TEST(a_reload_keeps_what_is_owed)
     for (int i = 0; i < 10; i++)
         EXPECT_EQ(ask(c, GET_WITH("X-Key: a\r\n")), 200);
     for (int i = 0; i < 3; i++) {                   /* lower and higher again: nothing is minted */
-        reload(s, ANSWERED("{token_bucket: {rate: 1/h, burst: 1, key: header:x-key}}"));
+        sim_reload(s, ANSWERED("{token_bucket: {rate: 1/h, burst: 1, key: header:x-key}}"));
         EXPECT_EQ(ask(c, GET_WITH("X-Key: a\r\n")), 429);
-        reload(s, ANSWERED("{token_bucket: {rate: 1/s, burst: 10, key: [\"header:x-key\", host]}}"));
+        sim_reload(s, ANSWERED("{token_bucket: {rate: 1/s, burst: 10, key: [\"header:x-key\", host]}}"));
         EXPECT_EQ(ask(c, GET_WITH("X-Key: a\r\n")), 429);
         expect_wait(c, SEC);
     }
     EXPECT_EQ(ask(c, GET_WITH("X-Key: b\r\n")), 200);
-    reload(s, ANSWERED("{token_bucket: {rate: 100/s, burst: 10, key: header:x-key}}"));
+    sim_reload(s, ANSWERED("{token_bucket: {rate: 100/s, burst: 10, key: header:x-key}}"));
     EXPECT_EQ(ask(c, GET_WITH("X-Key: a\r\n")), 429);
     expect_wait(c, 10 * MSEC);                      /* the same debt, paid faster */
     sim_advance(s, 50 * MSEC);
@@ -549,7 +535,7 @@ TEST(a_reload_while_a_request_waits)
     EXPECT_EQ(ask(c, GET), 0);
     EXPECT_EQ(ask(d, GET), 0);
     serve(s, &u);
-    reload(s, PROXIED(""));
+    sim_reload(s, PROXIED(""));
     sim_advance(s, 100 * MSEC - 1);
     EXPECT(sim_next(s) == NULL);
     sim_advance(s, 1);

@@ -496,12 +496,12 @@ TEST(down_and_unresolved_have_no_floor_but_count)
     world_init(&w, 4, ", health: {path: /}");
     for (unsigned i = 0; i < 3; i++)
         health_checked(w.h, 0, REASON_connect_failed, 0, now);
-    health_addresses(w.h, 1, 0);
+    health_addresses(w.h->v[1], 0);
     EXPECT_CSTR(state_of(w.h, 0), "down");
     EXPECT_CSTR(state_of(w.h, 1), "unresolved");
     bads(w.h, 2, 50);
     EXPECT_CSTR(state_of(w.h, 2), "up");
-    health_addresses(w.h, 1, 3);
+    health_addresses(w.h->v[1], 3);
     bad(w.h, 2);
     EXPECT_CSTR(state_of(w.h, 2), "ejected");
     for (size_t at = 0; at < 4; at++)
@@ -740,11 +740,11 @@ TEST(the_page)
     bads(w.h, 1, 5);
     now += 1500 * NSEC_PER_MSEC + 1;
     checks(w.h, "+---");
-    health_in_flight(w.h, 2, 0, 1);
-    health_in_flight(w.h, 2, 9, 1);
-    health_in_flight(w.h, 2, 3, 1);
-    health_in_flight(w.h, 2, 4, -1);
-    health_addresses(w.h, 3, 0);
+    health_in_flight(w.h->v[2], 0, 1);
+    health_in_flight(w.h->v[2], 9, 1);
+    health_in_flight(w.h->v[2], 3, 1);
+    health_in_flight(w.h->v[2], 4, -1);
+    health_addresses(w.h->v[3], 0);
     healths_json(&all, now, &p);
     EXPECT_CSTR(page_text(&p),
         "{\"upstreams\":[\n{\"name\":\"api\",\"balance\":\"round_robin\",\"endpoints\":[\n"
@@ -826,7 +826,7 @@ static void *race(void *arg)
         uint64_t at = START + (uint64_t)i * SEC;
         struct outcome out = {.by = BY_UPSTREAM, .status = 503, .started = at, .ended = at};
         size_t mine = (i + r->worker) % 3, seen = 0;
-        health_in_flight(r->h, mine, r->worker, 1);
+        health_in_flight(r->h->v[mine], r->worker, 1);
         for (unsigned k = 0; k < 4; k++)
             health_report(r->h, mine, r->worker, &out);
         meet(r->arrived, 2 * i + 1);
@@ -834,7 +834,7 @@ static void *race(void *arg)
         for (size_t k = 0; k < 3; k++)
             seen += health_share(r->h, k, at) == 0;
         r->most = seen > r->most ? seen : r->most;
-        health_in_flight(r->h, mine, (r->worker + 1) % THREADS, -1);
+        health_in_flight(r->h->v[mine], (r->worker + 1) % THREADS, -1);
         meet(r->arrived, 2 * i + 2);
     }
     return NULL;

@@ -444,15 +444,15 @@ TEST(several_addresses)
     event_base_loopexit(world.base, &while_);
     event_base_dispatch(world.base);
     EXPECT_EQ(seen_of(0).checks_ok + seen_of(0).checks_failed, 0);       /* nothing to ask yet */
-    probes_addresses(world.probes, 0, 0, v, 3);
-    health_addresses(world.healths.v[0], 0, 3);
+    probes_addresses(world.probes, STR("name.test"), v, 3);
+    health_addresses(world.healths.v[0]->v[0], 3);
     run(0, 9);
     EXPECT(strcmp(seen_of(0).last_failure.text, "connect_failed"));
     EXPECT(a->got >= 1 && b->got >= 1);
     server_end(a);
     server_end(b);
     v[1] = nowhere();
-    probes_addresses(world.probes, 0, 0, v, 2);
+    probes_addresses(world.probes, STR("name.test"), v, 2);
     run(0, 12);
     run_until(0, "down");
     EXPECT_CSTR(seen_of(0).last_failure.text, "connect_failed");

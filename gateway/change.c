@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Putting a configuration in force.
+ *
+ * Prepared are only things that are new: an address that the running configuration has too keeps its sockets, and so nobody
+ * who is in their queues is lost. Sockets that are prepared are bound and listening, so what comes from then on waits in their
+ * queues for the worker that takes them over.
+ *
+ * The commit: first the shared state takes the new limits, which hold for requests of either configuration; then each worker gets
+ * one mail, and in the turn that delivers it all of it changes: view, listeners, cap, log. It sends the mail back. When all
+ * have, nobody begins anything under the old configuration any more, and what the control thread does by it (checks of
+ * endpoints, names, admin listeners, the old log) follows.
+ *
+ * Not done here: reading the configuration, waiting for names, and telling of it (reload.c).
+ */
+#include "change.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "access_log.h"
+#include "admin.h"
+#include "conf/diag.h"
+#include "control_impl.h"
+#include "lib/check.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "listener.h"
+#include "names.h"
+#include "pages.h"
+#include "probe.h"
+#include "reload.h"
+#include "view.h"
+
+/* ---- what may fail ---- */
+
+static bool has_listen(const struct snapshot *snap, const struct address *at)
+{
+    for (size_t i = 0; snap && i < snap->n_listens; i++)
+        if (address_same(&snap->listens[i].address, at))
+            return true;
+    return false;
+}
+
+static int *socket_of(const struct change *ch, unsigned worker, size_t listen)
+{
+    return &ch->sockets[worker * ch->snap->n_listens + listen];
+}
+
+static int listen_open(struct change *ch, size_t l, struct err *err)
+{
+    const struct listen_conf *conf = &ch->snap->listens[l];
+    for (unsigned i = 0; i < ch->control->n; i++) {
+        int *fd = socket_of(ch, i, l);
+        if (i == 0 || conf->address.sa.sa_family != AF_UNIX) {
+            if (listener_socket(conf, i == 0, fd, err) != 0)
+                return -1;
+        } else if ((*fd = dup(*socket_of(ch, 0, l))) < 0) {
+            return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
+        }
+    }
+    return 0;
+}
+
+static int sockets_open(struct change *ch, struct diags *diags)
+{
+    size_t n = ch->control->n * ch->snap->n_listens;
+    int res = 0;
+    ch->sockets = mem_array(n, sizeof *ch->sockets);
+    for (size_t i = 0; i < n; i++)
+        ch->sockets[i] = -1;
+    for (size_t l = 0; l < ch->snap->n_listens; l++) {
+        struct err err = {0};
+        if (!has_listen(ch->control->snap, &ch->snap->listens[l].address) && listen_open(ch, l, &err) != 0)
+            res = diag_error(diags, NULL, CODE_listen, "%s", err.text);
+    }
+    return res;
+}
+
+/* Is it another one than the one that runs? */
+static bool admin_differs(const struct listen_conf *now, const struct listen_conf *then)
+{
+    if (!now->at.len || !then->at.len)
+        return now->at.len != then->at.len;
+    return !address_same(&now->address, &then->address);
+}
+
+static int admin_make(struct change *ch, const struct listen_conf *conf, bool probes_only, struct admin **out,
+                      struct diags *diags)
+{
+    struct admin_source source = pages_source(ch->control);
+    struct err err = {0};
+    if (!conf->at.len || admin_open(ch->control->base, conf, probes_only, &source, out, &err) == 0)
+        return 0;
+    return diag_error(diags, NULL, CODE_listen, "%s", err.text);
+}
+
+static int admins_open(struct change *ch, struct diags *diags)
+{
+    static const struct listen_conf none = {.at = {NULL, 0}};
+    const struct snapshot *now = ch->snap, *then = ch->control->snap;
+    int res = 0;
+    ch->admin_new = admin_differs(&now->admin, then ? &then->admin : &none);
+    ch->probes_new = admin_differs(&now->probes, then ? &then->probes : &none);
+    if (ch->admin_new)
+        res |= admin_make(ch, &now->admin, false, &ch->admin, diags);
+    if (ch->probes_new)
+        res |= admin_make(ch, &now->probes, true, &ch->probes, diags);
+    return res;
+}
+
+static int log_open(struct change *ch, struct diags *diags)
+{
+    const struct snapshot *now = ch->snap, *then = ch->control->snap;
+    struct err err = {0};
+    ch->log_new = !then || now->log_to != then->log_to || !str_eq(now->log_path, then->log_path);
+    if (!ch->log_new || access_log_open(now->log_to, now->log_path, ch->control->n, &ch->log, &err) == 0)
+        return 0;
+    return diag_error(diags, NULL, CODE_log_file, "%s", err.text);
+}
+
+int change_prepare(struct change *ch, struct control *c, struct snapshot *snap, struct diags *diags)
+{
+    *ch = (struct change){.control = c, .snap = snap};
+    int res = sockets_open(ch, diags);
+    res |= admins_open(ch, diags);
+    res |= log_open(ch, diags);
+    if (res != 0)
+        change_undo(ch);
+    else
+        control_connections_look(c, snap);
+    return res;
+}
+
+static void socket_unmake(struct change *ch, unsigned worker, size_t listen)
+{
+    const struct address *at = &ch->snap->listens[listen].address;
+    int fd = *socket_of(ch, worker, listen);
+    if (fd < 0)
+        return;
+    if (worker == 0 && at->sa.sa_family == AF_UNIX)
+        (void)unlink(at->un.sun_path);
+    close(fd);
+}
+
+void change_undo(struct change *ch)
+{
+    for (unsigned i = 0; i < ch->control->n; i++)
+        for (size_t l = 0; l < ch->snap->n_listens; l++)
+            socket_unmake(ch, i, l);
+    admin_close(&ch->admin);
+    admin_close(&ch->probes);
+    access_log_close(&ch->log);
+    mem_free(ch->sockets);
+    snapshot_unref(&ch->snap);
+    *ch = (struct change){.control = ch->control};
+}
+
+/* ---- what cannot ---- */
+
+struct change_mail {
+    struct mail mail;
+    struct change *change;
+};
+
+static void worker_change(struct change *ch, struct worker *w)
+{
+    w->max_connections = control_connections(ch->control, ch->snap);
+    if (ch->log_new)
+        w->log = access_log_ring(ch->log, w->id);
+    view_change(w, &(struct view_change){.snap = ch->snap, .sockets = socket_of(ch, w->id, 0), .known = ch->known});
+}
+
+static void log_change(struct change *ch)
+{
+    struct control *c = ch->control;
+    if (!ch->log_new)
+        return;
+    if (c->log)
+        reload_retire_log(c->reload, c->log);
+    c->log = ch->log;
+}
+
+/* Who asked for the change by the old one has not been answered yet. */
+static void admin_change(struct reload *r, bool is_new, struct admin **now, struct admin *then)
+{
+    if (!is_new)
+        return;
+    if (*now && then)
+        admin_hand_over(now, then);
+    else if (*now)
+        reload_retire_admin(r, *now);
+    *now = then;
+}
+
+static void listens_tell(const struct change *ch)
+{
+    const struct snapshot *then = ch->control->snap;
+    for (size_t i = 0; i < ch->snap->n_listens; i++)
+        if (!has_listen(then, &ch->snap->listens[i].address))
+            log_info("control", "listening on %s", ch->snap->listens[i].at.at);
+    for (size_t i = 0; then && i < then->n_listens; i++)
+        if (!has_listen(ch->snap, &then->listens[i].address))
+            log_info("control", "no longer listening on %s", then->listens[i].at.at);
+}
+
+/* All workers have it. */
+static void change_finish(struct change *ch)
+{
+    struct control *c = ch->control;
+    struct snapshot *old = c->snap;
+    struct healths old_healths = c->healths;
+    listens_tell(ch);
+    c->snap = ch->snap;
+    /* Opened before the old ones are closed, so that what both have lives on. */
+    healths_open(&c->healths, c->snap, clock_mono(&clock_real));
+    probes_change(c->checks, &c->healths, ch->known);
+    healths_close(&old_healths);
+    if (old)
+        names_drop(c->names, old);
+    admin_change(c->reload, ch->admin_new, &c->admin, ch->admin);
+    admin_change(c->reload, ch->probes_new, &c->probes, ch->probes);
+    log_change(ch);
+    if (old)
+        reload_retire(c->reload, old);
+    mem_free(ch->sockets);
+    mem_free(ch->known);
+    void (*done)(struct control *) = ch->done;
+    *ch = (struct change){.control = c};
+    if (done)
+        done(c);
+}
+
+static void mail_back(struct mail *mail, void *owner)
+{
+    struct change_mail *m = container_of(mail, struct change_mail, mail);
+    struct change *ch = m->change;
+    (void)owner;
+    mem_free(m);
+    check(ch->awaited > 0);
+    if (--ch->awaited == 0)
+        change_finish(ch);
+}
+
+static void mail_there(struct mail *mail, void *owner)
+{
+    struct change_mail *m = container_of(mail, struct change_mail, mail);
+    worker_change(m->change, owner);
+    m->mail.deliver = mail_back;
+    mailbox_post(&m->change->control->mail, &m->mail);
+}
+
+void change_commit(struct change *ch, void (*done)(struct control *))
+{
+    struct control *c = ch->control;
+    ch->done = done;
+    ch->known = names_known(c->names, ch->snap);
+    snapshot_open(ch->snap, c->shared, clock_mono(&clock_real));
+    if (c->started == 0) {
+        for (unsigned i = 0; i < c->n; i++)
+            worker_change(ch, &c->workers[i]);
+        change_finish(ch);
+        return;
+    }
+    ch->awaited = c->n;
+    for (unsigned i = 0; i < c->n; i++) {
+        struct change_mail *m = mem_zalloc(sizeof *m);
+        *m = (struct change_mail){.mail = {.deliver = mail_there}, .change = ch};
+        mailbox_post(&c->workers[i].mailbox, &m->mail);
+    }
+}
