@@ -8,8 +8,11 @@
 #include "conf/field.h"
 #include "filters/limit_key.h"
 #include "filters/semaphore.h"
+#include "lib/check.h"
 #include "lib/ip.h"
 #include "lib/str.h"
+
+struct load;
 
 /* How many requests may be at an upstream at once, and who is served first of those who wait. */
 enum concurrency_class { CLASS_CRITICAL, CLASS_HIGH, CLASS_NORMAL, CLASS_LOW };
@@ -37,6 +40,10 @@ struct concurrency_options {
     uint32_t reserve[FAIR_CLASSES];  /* 1/100 % of max that a class keeps from those after it */
     struct semaphore_rule rule;      /* what comes of it all */
 };
+
+/* concurrency_options.c: the table that reads them, and what is checked once all is read (of struct filter). */
+extern const struct field concurrency_fields[];
+int concurrency_check(void *options, struct load *) must_check;
 
 /* May this caller say in a header what class he is of? */
 bool concurrency_trusts(const struct concurrency_priority *, const struct ip *client);

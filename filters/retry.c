@@ -9,7 +9,8 @@
  *   - it must be safe: nothing was sent, or the answer says that nothing was done (429; 503 with Retry-After), or the request
  *     may be repeated anyhow;
  *   - a wait that was asked for is kept to, plus up to a tenth so that those who were told the same do not come back
- *     together; it is never shorter than the usual one. A failed connect goes to another endpoint at once. All else waits anywhere in [0, min(cap, base * 2^n)];
+ *     together; it is never shorter than the usual one. A failed connect goes to another endpoint at once. All else waits
+ *     anywhere in [0, min(cap, base * 2^n)];
  *   - the budget is the instance's, for all workers (retry_budget.h). One retry is taken out of it when it is decided on, as a
  *     lease of the leg: it comes back if the retry came to no endpoint, because another filter would not let it or the caller went.
  * When there will be no retry although one would be safe, the route's fallback is asked for, if it has one.
