@@ -233,6 +233,7 @@ TEST(keys_are_found)
     EXPECT(yaml_get(root, "b") == NULL);
     EXPECT(yaml_get(NULL, "b") == NULL);
     EXPECT(yaml_get(yaml_get(root, "a"), "b") == NULL);
+    diags_fini(&diags);
     arena_fini(&arena);
 }
 
