@@ -126,11 +126,10 @@ TEST(golden_texts_of_bad_files) { all_say("tests/conf/bad/*.yaml", 120, true); }
 
 TEST(golden_texts_of_files_with_warnings) { all_say("tests/conf/warned/*.yaml", 3, false); }
 
-/* Codes that no file of this folder can give: of a running gateway, and of what else is read (source_test.c, include_test.c). */
+/* Codes that no file of this folder can give: of a running gateway, and that it is not there. */
 static bool is_of_others(enum diag_code code)
 {
-    return (code >= 60 && code < 70) || code >= DIAG_WARNING + 10 || code == CODE_unreadable || code == CODE_include ||
-           code == CODE_exposed;
+    return (code >= 60 && code < 70) || code >= DIAG_WARNING + 10 || code == CODE_unreadable;
 }
 
 TEST(each_code_has_a_bad_file)
