@@ -25,6 +25,8 @@ const struct verb verbs_all[] = {
      "SIGHUP reloads the file; SIGTERM drains, a second one ends at once; SIGUSR1 opens the access log's file anew."},
     {"check", verb_check, "check [--json] [FILE]", "Says whether a configuration is good: everything that is wrong, and where.",
      NULL},
+    {"show", verb_show, "show [--json] [FILE]", "Says what is in force: every value, with where it stands or that it is a default.",
+     "Variables are expanded; what comes from a secret is shown as ***. A line can be asked for: `weir doc PATH`."},
     {"fmt", verb_fmt, "fmt [--check] FILE...", "Writes configurations in the usual layout.",
      "Two columns a level, lists in mappings too; no tabs, no blanks at the ends of lines, one blank line in a row; comments stay "
      "where they belong, and the meaning is the same. A file that is no YAML is left alone. --check changes nothing: it says which "
@@ -45,8 +47,6 @@ const struct verb verbs_all[] = {
     {"breaker", verb_breaker, "breaker [-c FILE|-a ADDRESS] INSTANCE open|closed|auto",
      "Forces a breaker of a running gateway open or closed, or lets it decide again.", WHERE "."},
     {"mock", mock_main, "mock [OPTIONS]", "A small upstream to try things against.", "weir mock --help lists its options."},
-    {"show", verb_show, "show [--json] [FILE]", "Says what is in force: every value, with where it stands or that it is a default.",
-     "Variables are expanded; what comes from a secret is shown as ***. A line can be asked for: `weir doc PATH`."},
     {"doc", verb_doc, "doc [KEY]\ndoc --man 1|5", "The reference of the configuration, or of one key of it.",
      "KEY is a path such as `upstreams.health.every`, a filter, an option's name, a code of an error such as `E012`, or a reason "
      "of a refusal such as `queue_full`. --man prints the manual pages `weir`(1) and `weir.yaml`(5)."},

@@ -81,6 +81,11 @@ class Schema(Case):
                            ("upstreams: {a: {endpoint: 'http://h:1'}}", False), ("include: x.yaml", False), ("listen: x", False)):
             with self.subTest(text):
                 self.assertEqual(validator.is_valid(yaml12.load(text)), good)
+        paths = files("tests/conf/good/included/*.yaml")
+        self.assertGreater(len(paths), 1)
+        for path in paths:
+            with self.subTest(os.path.relpath(path, ROOT)):
+                self.assertTrue(validator.is_valid(yaml12.load(read(path))))
 
     def test_defaults_fit(self):
         def walk(node):
