@@ -7,14 +7,14 @@
 Seeds are written to build/fuzz/seeds; a target NAME_fuzz also takes tests/fuzz/corpus/NAME (kept inputs: a crash that was
 mended goes there). What it finds new is kept in build/fuzz/found/NAME; a crash stands in build/fuzz and fails the run.
 """
-import argparse, base64, glob, hashlib, json, os, subprocess, sys
+import argparse, base64, glob, hashlib, json, os, re, subprocess, sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = f"{TOP}/build/fuzz"
 SEED_MAX = 16384
 # Which seeds suit a target: by a word in its name; the last row is for all others.
 SUIT = [("request", ["requests"]), ("response", ["responses"]), ("parse", ["requests", "responses"]),
-        ("chunk", ["requests", "responses"]), ("yaml", ["conf"]), ("conf", ["conf"]), ("snapshot", ["conf"]),
+        ("chunk", ["requests", "responses"]), ("conf", ["conf"]),
         ("uri", ["targets"]), ("", ["requests"])]
 
 
@@ -34,9 +34,28 @@ def make_seeds():
                 words = raw.split(b"\r\n", 1)[0].split(b" ")
                 if kind == "requests" and len(words) > 1:
                     keep("targets", words[1])
-    for path in glob.glob(f"{TOP}/tests/conf/*/*.yaml") + glob.glob(f"{TOP}/conf/**/*.yaml", recursive=True):
+    for path in glob.glob(f"{TOP}/tests/conf/**/*.yaml", recursive=True) + glob.glob(f"{TOP}/conf/**/*.yaml", recursive=True):
         with open(path, "rb") as f:
             keep("conf", f.read())
+
+
+def make_dictionary():
+    """The words of configurations, from the tables and readers that know them, and what YAML is made of."""
+    words = set('- |: |# |[|]|{|}|, |"|\'|&a |*a|? || |> |!!str |---|...|<<: |~|null|true|false|:id|client_ip|header:x|a + b|'
+                '10ms|1s..2s|5m|1h|64KiB|10%|100/s|6000/min|127.0.0.1:80|[::1]:80|unix:/x|http://a:1|/a/|0|1|65536|'
+                '${A}|${A:-b}|${A:?c}|$${|${file:/x}|${_KEY:-q7zkq}'.split("|"))
+    for path in glob.glob(f"{TOP}/conf/*.c") + glob.glob(f"{TOP}/filters/*.c"):
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        words.update(re.findall(r'\.key = "(\w+)"', text))
+        for table in re.findall(r"words\[\] = \{(.*?)\}", text, re.S):
+            words.update(re.findall(r'"([\w/]+)"', table))
+    for path in glob.glob(f"{TOP}/filters/*.c"):
+        words.add(os.path.basename(path)[:-2])
+    os.makedirs(OUT, exist_ok=True)
+    with open(f"{OUT}/conf.dict", "w", encoding="utf-8") as f:
+        for word in sorted(words - {""}):
+            f.write('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n')
 
 
 def run(target, seconds):
@@ -45,9 +64,9 @@ def run(target, seconds):
     os.makedirs(found, exist_ok=True)
     kinds = next(kinds for word, kinds in SUIT if word in name)
     dirs = [found] + [f"{OUT}/seeds/{k}" for k in kinds] + [f"{TOP}/tests/fuzz/corpus/{name}"]
-    dictionary = f"{TOP}/tests/fuzz/{name}.dict"
+    dictionary = next((d for d in (f"{OUT}/{name}.dict", f"{TOP}/tests/fuzz/{name}.dict") if os.path.exists(d)), "")
     cmd = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
-           f"-artifact_prefix={OUT}/{name}-", *([f"-dict={dictionary}"] if os.path.exists(dictionary) else []),
+           f"-artifact_prefix={OUT}/{name}-", *([f"-dict={dictionary}"] if dictionary else []),
            *(d for d in dirs if os.path.isdir(d))]
     result = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = result.stdout.decode(errors="replace")
@@ -66,6 +85,7 @@ def main():
     sources = sorted(glob.glob(f"{TOP}/tests/fuzz/*_fuzz.c"))
     targets = [f"{TOP}/build/san-fuzzer/tests/fuzz/{os.path.basename(s)[:-2]}" for s in sources]
     make_seeds()
+    make_dictionary()
     good = [run(t, args.seconds) for t in targets if args.only in os.path.basename(t)]
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if good and all(good) else 1
