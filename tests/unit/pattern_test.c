@@ -114,13 +114,13 @@ TEST(a_search_is_bounded)
     memset(name, 'a', 250);
     name[250] = '\0';
     touch(name);
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
     snprintf(pattern, sizeof(pattern), "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b");
     expect(pattern, 9, PATTERN_FINE, "");
     arena_init(&a, NULL);
     EXPECT(pattern_expand(&a, "/*/*/*/*/*/*/*/*/*/no such file", 9, &names) != PATTERN_TOO_MANY);
     arena_fini(&a);
-    clock_gettime(CLOCK_MONOTONIC, &to);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
     EXPECT(to.tv_sec - from.tv_sec < 10);
     end();
 }
