@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <string.h>
+#include "conf/digest.h"
 #include "conf/source.h"
 #include "fingerprint.h"
 #include "lib/arena.h"
@@ -164,13 +165,14 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what is watched ---- */
 
-/* Reading nothing new: what is not in `tried` was not a source before. */
+/* What is not in `tried` was not a source before. */
 static void mounts_warn(const struct conf_watch *w, const struct sources *s)
 {
     struct str mounts = mounts_read(MOUNTS_FILE);
     for (size_t i = 0; i < s->n; i++) {
         const struct source_file *f = &s->v[i];
-        if (f->kind == SOURCE_SECRET || fingerprint_has(&w->tried, f->path) || !mounts_is_point(mounts, f->path))
+        bool known = fingerprint_of(&w->tried, f->path) != DIGEST_UNKNOWN;
+        if (f->kind == SOURCE_SECRET || known || !mounts_is_point(mounts, f->path))
             continue;
         log_warn("watch", "%s is a mount of its own: a file that is saved under its name outside never comes in, and a change "
                  "of it may not be seen; mount its folder instead", f->path);
@@ -178,15 +180,17 @@ static void mounts_warn(const struct conf_watch *w, const struct sources *s)
     mem_free((char *)mounts.at);
 }
 
-static void sources_copy(struct conf_watch *w, const struct sources *s)
+/* `failed`: what was seen before counts, not what the files hold by now. */
+static void sources_copy(struct conf_watch *w, const struct sources *s, bool failed)
 {
     arena_fini(&w->arena);
     arena_init(&w->arena, NULL);
     sources_init(&w->sources, &w->arena);
     for (size_t i = 0; i < s->n; i++) {
         struct source_file *f = sources_add(&w->sources, s->v[i].path, s->v[i].kind);
+        uint64_t seen = failed ? fingerprint_of(&w->tried, s->v[i].path) : DIGEST_UNKNOWN;
         if (f)
-            f->digest = s->v[i].digest;
+            f->digest = seen == DIGEST_UNKNOWN ? s->v[i].digest : seen;
     }
     for (size_t i = 0; i < s->n_globs; i++)
         (void)!sources_add_glob(&w->sources, s->globs[i]);
@@ -198,12 +202,12 @@ void conf_watch_reading(struct conf_watch *w)
         fingerprint_take(&w->tried, &w->sources);
 }
 
-void conf_watch_files(struct conf_watch *w, const struct sources *s)
+static void files_set(struct conf_watch *w, const struct sources *s, bool failed)
 {
     uint64_t now = clock_mono(w->clock);
     if (s) {
         mounts_warn(w, s);
-        sources_copy(w, s);
+        sources_copy(w, s, failed);
         fingerprint_loaded(&w->tried, &w->sources);
     }
     if (!w->on)
@@ -213,6 +217,10 @@ void conf_watch_files(struct conf_watch *w, const struct sources *s)
     stir(w, now, false);
     timer_arm(w, now);
 }
+
+void conf_watch_loaded(struct conf_watch *w, const struct sources *s) { files_set(w, s, false); }
+
+void conf_watch_failed(struct conf_watch *w, const struct sources *s) { files_set(w, s, true); }
 
 static void turn_on(struct conf_watch *w)
 {

@@ -34,10 +34,14 @@ void conf_watch_free(struct conf_watch **);            /* NULL is legal */
 void conf_watch_reading(struct conf_watch *);
 
 /*
- * After it was read, or could not be: `sources` says from what; NULL: not known, the files stay the same ones. Copied.
- * Looks whether they changed since. Warns of a main or included file that is a mount of its own (mounts.h), once a file.
+ * After it was read: `sources` says from what, and holds the digests of what was read. Copied. Looks whether they changed
+ * since. Warns of a main or included file that is a mount of its own (mounts.h), once a file.
  */
-void conf_watch_files(struct conf_watch *, const struct sources *);
+void conf_watch_loaded(struct conf_watch *, const struct sources *);
+
+/* After it could not be read: `sources` says from what, as far as is known; NULL: the files are the same ones as before. What
+ * conf_watch_reading() saw counts as tried, of files that were not known then what is in `sources`. */
+void conf_watch_failed(struct conf_watch *, const struct sources *);
 
 /* `on` false: nothing is watched. `poll`: ns; 0: never compared without a sign. At first: off. */
 void conf_watch_set(struct conf_watch *, bool on, uint64_t poll);

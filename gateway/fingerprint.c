@@ -87,20 +87,20 @@ void fingerprint_move(struct fingerprint *to, struct fingerprint *from)
     *from = (struct fingerprint){0};
 }
 
-bool fingerprint_has(const struct fingerprint *f, const char *path)
+uint64_t fingerprint_of(const struct fingerprint *f, const char *path)
 {
     size_t low = 0, high = f->n;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         int order = strcmp(f->v[mid].path, path);
         if (order == 0)
-            return true;
+            return f->v[mid].digest;
         if (order < 0)
             low = mid + 1;
         else
             high = mid;
     }
-    return false;
+    return DIGEST_UNKNOWN;
 }
 
 /* The next path in either; false at the end. */

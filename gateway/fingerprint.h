@@ -33,7 +33,7 @@ void fingerprint_loaded(struct fingerprint *, const struct sources *);
 void fingerprint_move(struct fingerprint *to, struct fingerprint *from);       /* leaves {0} */
 void fingerprint_fini(struct fingerprint *);                                   /* {0} is legal */
 
-bool fingerprint_has(const struct fingerprint *, const char *path);
+uint64_t fingerprint_of(const struct fingerprint *, const char *path);          /* DIGEST_UNKNOWN: it is not among them */
 /* A file that is in one of them only is the same as one that is absent in that. */
 bool fingerprint_same(const struct fingerprint *, const struct fingerprint *);
 /* What is different, to be put behind "because": "/etc/weir/weir.yaml changed", "3 files changed, /etc/weir/a.yaml among

@@ -27,7 +27,7 @@ static void load(void)
         size_t left = 1000000;
         world.sources.v[i].digest = digest_file(world.sources.v[i].path, &left);
     }
-    conf_watch_files(world.watch, &world.sources);
+    conf_watch_loaded(world.watch, &world.sources);
 }
 
 static void on_change(void *ctx, const char *cause)
@@ -316,13 +316,13 @@ TEST(what_failed_is_not_tried_again_until_it_changes)
     file_write("weir.yaml", "half a f");
     EXPECT_EQ(told_in(300), 1);
     conf_watch_reading(world.watch);
-    conf_watch_files(world.watch, NULL);
+    conf_watch_failed(world.watch, NULL);
     EXPECT_EQ(told_in(20000), 0);
     file_write("weir.yaml", "half a file");
     EXPECT_EQ(told_in(300), 1);
     conf_watch_reading(world.watch);
     file_write("weir.yaml", "while it was read");
-    conf_watch_files(world.watch, NULL);
+    conf_watch_failed(world.watch, NULL);
     EXPECT_EQ(told_in(600), 1);
     file_write("weir.yaml", "1");                          /* back to what runs: that is a change of what was tried */
     EXPECT_EQ(told_in(300), 1);
@@ -336,9 +336,30 @@ TEST(changed_while_it_was_loaded)
     start_with("weir.yaml", NULL, 0);
     EXPECT_EQ(told_in(1000), 0);
     world.sources.v[0].digest = digest_text(STR("0"));     /* what the loader saw was gone when it was done */
-    conf_watch_files(world.watch, &world.sources);
+    conf_watch_loaded(world.watch, &world.sources);
     EXPECT_EQ(told_in(600), 1);
     EXPECT_EQ(told_in(5000), 0);
+    end();
+}
+
+/* The list of what a reload failed with is made behind it, when the files may hold something else already. */
+TEST(mended_while_it_failed)
+{
+    start("1");
+    world.reads = false;
+    file_write("weir.yaml", "broken");
+    conf_watch_reading(world.watch);
+    file_write("weir.yaml", "mended");
+    file_write("new.yaml", "1");
+    EXPECT(sources_add(&world.sources, in_folder("new.yaml"), SOURCE_INCLUDE));
+    world.sources.v[0].digest = digest_text(STR("mended"));
+    world.sources.v[1].digest = digest_text(STR("1"));
+    conf_watch_failed(world.watch, &world.sources);
+    EXPECT_EQ(told_in(600), 1);
+    EXPECT_CSTR(world.cause, "weir.yaml changed");
+    file_write("new.yaml", "2");
+    EXPECT_EQ(told_in(300), 1);
+    EXPECT_CSTR(world.cause, "new.yaml changed");
     end();
 }
 
@@ -352,7 +373,7 @@ TEST(a_reload_for_another_reason_is_no_change)
     file_write("weir.yaml", "3");
     EXPECT_EQ(told_in(100), 0);
     conf_watch_reading(world.watch);                       /* and it failed */
-    conf_watch_files(world.watch, NULL);
+    conf_watch_failed(world.watch, NULL);
     EXPECT_EQ(told_in(5000), 0);
     end();
 }

@@ -105,8 +105,10 @@ TEST(what_was_loaded_stands)
     EXPECT(sources_add_glob(&sources, in_folder("*.yaml")));
     fingerprint_loaded(&before, &sources);
     EXPECT_EQ(before.n, 2);
-    EXPECT(fingerprint_has(&before, in_folder("a.yaml")) && fingerprint_has(&before, in_folder("none.yaml")));
-    EXPECT(!fingerprint_has(&before, in_folder("b.yaml")) && !fingerprint_has(&before, in_folder("z.yaml")));
+    EXPECT_EQ(fingerprint_of(&before, in_folder("a.yaml")), digest_text(STR("new")));
+    EXPECT_EQ(fingerprint_of(&before, in_folder("none.yaml")), digest_absent());
+    EXPECT_EQ(fingerprint_of(&before, in_folder("b.yaml")), DIGEST_UNKNOWN);
+    EXPECT_EQ(fingerprint_of(&before, in_folder("z.yaml")), DIGEST_UNKNOWN);
     EXPECT_CSTR(difference(), "nothing changed");
     end();
 }
