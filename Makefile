@@ -78,7 +78,7 @@ DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store f
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench decide fuzz clean help docs golden deps tests threaded fuzzers FORCE
+.PHONY: all run test unit check lint bench decide fuzz clean help reload-test docs golden deps tests threaded fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -116,6 +116,9 @@ bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; m
 	@$(MAKE) all
 	@GATEWAY="$(CURDIR)/$(BUILD)/weir run -c" GATEWAY_CONF="$(CURDIR)/bench" \
 	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency,limit,refuse,full $(BENCH)
+
+reload-test: $(BUILD)/weir  ## 200 reloads under the load of wrk, and large files, with their figures; a minute
+	@WEIR_LONG=1 WEIR=$(BUILD)/weir $(PYTHON) tests/e2e/reload_test.py UnderLoad
 
 decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
 	@tests/tools/deps.sh build
