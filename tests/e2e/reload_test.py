@@ -397,13 +397,15 @@ class UnderLoad(Case):
     @unittest.skipUnless(LONG, "make reload-test")
     def test_two_hundred_under_wrk(self):
         confs = two_configurations(self.mock(), self.mock(), free_port())
-        w = self.weir(confs[0].replace("workers", "workers"))
+        w = self.weir(confs[0])
         for _ in range(3):
             w.ask("/debt")
         out = open(os.path.join(self.directory, "wrk"), "w+")
         wrk = subprocess.Popen(["wrk", "-t", "1", "-c", "50", "-d", "40s", "http://127.0.0.1:%d/bytes/100" % w.port], stdout=out)
         self.addCleanup(out.close)
-        sizes, took = [], []
+        sizes = []
+        # Rings of the log, pools and free lists reach their size with the load and not with reloads.
+        wait_until("the load", lambda: w.metrics()['weir_requests_total{reason="none"}'] > 30000, 30)
 
         def each(i):
             self.assertEqual(w.ask("/debt").status, 429)
@@ -437,11 +439,11 @@ class UnderLoad(Case):
             conf = HEAD + "listen: 127.0.0.1:@PORT@\nupstreams:\n" \
                 + "".join("  u%d: {endpoints: [\"http://127.0.0.1:%d\"]}\n" % (i, 1 + i) for i in range(10)) + "routes:\n"
             w = self.weir(conf + "".join(lines))
-            for i in range(5):
+            for i in range(9):
                 self.assertEqual(reload(w, conf + "".join(lines[i:])), "ok")
             took = sorted(float(t) for t in re.findall(rb"reload: SIGHUP: ok in ([0-9.]+) ms", w.stderr()))
-            print("%d routes: reload in %.1f ms (median), %.1f ms (longest)" % (routes, took[2], took[-1]))
-            if LONG:
+            print("%d routes: reload in %.1f ms (median), %.1f ms (longest)" % (routes, took[4], took[-1]))
+            if LONG:                                 # the best: others may want the machine too
                 self.assertLessEqual(took[0], bound)
             w.stop()
 
