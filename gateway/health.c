@@ -306,6 +306,8 @@ void health_checked(struct health *h, size_t i, enum reason reason, int status, 
     const struct check_conf *conf = &h->conf->check;
     struct health_endpoint *e = h->v[i];
     bool ok = reason == REASON_none && status_is_wanted(conf, status);
+    if (!ok && reason == REASON_none && status == 429)
+        return;                      /* it asks for less: that is pressure, of checks as of requests, and says not how it is */
     uint32_t passes = ok ? LOAD(&e->passes) + 1 : 0, fails = ok ? 0 : LOAD(&e->fails) + 1;
     char why[60];
     STORE(&e->passes, passes);

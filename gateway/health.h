@@ -91,7 +91,8 @@ unsigned health_share(struct health *, size_t endpoint, uint64_t now);
 enum health_mark health_mark(const struct outcome *);
 /* An attempt at it ended so, at out->ended. `worker`: the number of who reports. */
 void health_report(struct health *, size_t endpoint, unsigned worker, const struct outcome *);
-/* A check of it ended: with a status, or with the reason that there is none. Control thread. */
+/* A check of it ended: with a status, or with the reason that there is none. A 429 that is not asked for counts neither way.
+ * Control thread. */
 void health_checked(struct health *, size_t endpoint, enum reason, int status, uint64_t now);
 /* So many addresses are known for it. */
 static inline void health_addresses(struct health_endpoint *e, size_t n)

@@ -534,6 +534,37 @@ TEST(which_answers_are_good)
     }
 }
 
+/* A 429 breaks no row and makes none, unless it is asked for. */
+TEST(a_check_that_is_told_to_come_less_often)
+{
+    static const struct { const char *status; int first, then; unsigned n, counted; const char *state; } rows[] = {
+        {"", 0, 429, 10, 0, "up"}, {", status: [200, 429]", 0, 429, 10, 10, "up"}, {", status: [200, 429]", 500, 429, 2, 5, "ramping"},
+        {"", 500, 429, 10, 3, "down"}, {", status: 204", 0, 429, 10, 0, "up"}, {"", 0, 404, 3, 3, "down"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        struct world w;
+        struct health_seen seen;
+        char conf[100];
+        snprintf(conf, sizeof conf, ", health: {path: /%s}", rows[i].status);
+        test_row("%zu", i);
+        world_init(&w, 1, conf);
+        for (unsigned k = 0; rows[i].first && k < 3; k++)
+            health_checked(w.h, 0, REASON_none, rows[i].first, now);
+        for (unsigned k = 0; k < rows[i].n; k++)
+            health_checked(w.h, 0, REASON_none, rows[i].then, now);
+        EXPECT_CSTR(state_of(w.h, 0), rows[i].state);
+        health_look(w.h, 0, now, &seen);
+        EXPECT_EQ(seen.checks_ok + seen.checks_failed, rows[i].counted);
+        if (rows[i].first == 500 && rows[i].n == 10) {           /* the row of failures stands as it was */
+            health_checked(w.h, 0, REASON_none, 200, now);
+            health_checked(w.h, 0, REASON_none, 429, now);
+            health_checked(w.h, 0, REASON_none, 200, now);
+            EXPECT_CSTR(state_of(w.h, 0), "ramping");
+        }
+        world_fini(&w);
+    }
+}
+
 static void checks(struct health *h, const char *results)
 {
     for (; *results; results++) {
