@@ -93,6 +93,16 @@ static const struct field drain_fields[] = {
     {.type = FIELD_END},
 };
 
+static const struct field reload_fields[] = {
+    {.key = "watch", .type = FIELD_BOOL, .offset = offsetof(struct snapshot, watch), .fallback = "true",
+     .help = "Whether a change of this file, of what it includes, and of the files of `${file:...}` is a reload by itself. Their "
+             "folders are watched, so a ConfigMap must be mounted as a folder. If not, SIGHUP and `weir reload` do it alone."},
+    {.key = "poll", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, watch_poll), .fallback = "5s",
+     .max = 24 * 3600 * (uint64_t)1000000000,
+     .help = "How often the files are compared with what was read, for mounts that do not tell of changes; 0s: never."},
+    {.type = FIELD_END},
+};
+
 const struct field schema_fields[] = {
     {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
      .json = "{\"enum\":[1,\"1\"]}", .help = "The version of this format."},
@@ -127,6 +137,7 @@ const struct field schema_fields[] = {
     {.key = "trusted_proxies", .type = FIELD_CIDRS, .offset = offsetof(struct snapshot, trusted_proxies),
      .help = "Networks of proxies in front, whose X-Forwarded-For is believed."},
     {.key = "drain", .type = FIELD_MAP, .sub = drain_fields, .help = "How the gateway stops."},
+    {.key = "reload", .type = FIELD_MAP, .sub = reload_fields, .help = "When the configuration is read again by itself."},
     {.key = "upstreams", .type = FIELD_CUSTOM, .parse = schema_upstreams_read, .sub = schema_upstream_fields,
      .form = "a mapping of names to mappings",
      .json = "{\"type\":\"object\",\"propertyNames\":" SCHEMA_REF("name") ",\"additionalProperties\":@}",

@@ -174,6 +174,8 @@ struct snapshot {
     enum log_to log_to;
     struct str log_path;
     uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
+    bool watch;                                /* the files are looked at for changes, */
+    uint64_t watch_poll;                       /* and compared each so many ns: 5s; 0: never without a sign */
     struct texts attributes;                   /* what filters provide: index = attribute's number */
     struct instance **instances;               /* by slot */
     size_t n_instances;

@@ -20,6 +20,7 @@
 #include "client.h"
 #include "conf/diag.h"
 #include "conf/shared.h"
+#include "conf_watch.h"
 #include "filter.h"
 #include "lib/check.h"
 #include "lib/clock.h"
@@ -116,6 +117,8 @@ static void phase_set(struct control *c, enum phase phase)
 {
     c->phase = phase;
     c->since = clock_mono(&clock_real);
+    if (phase >= PHASE_DELAY)
+        conf_watch_set(c->watch, false, 0);
     reload_phase(c->reload);
 }
 
@@ -305,6 +308,8 @@ static void addresses_came(void *ctx, struct str host, const struct address *v, 
     probes_addresses(c->checks, host, v, n);
 }
 
+static void files_changed(void *ctx, const char *cause) { control_reload(ctx, cause, NULL, NULL); }
+
 static void mail_came(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
@@ -318,6 +323,7 @@ static void parts_make(struct control *c)
     uint64_t seed;
     rng_entropy(&seed, sizeof seed);
     c->reload = reload_new(c);
+    c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
     c->names = names_new(c->resolver, addresses_came, c);
     c->checks = probes_new(c->base, &clock_real, &c->healths, seed);
@@ -354,6 +360,8 @@ static int control_start(struct control *c, struct err *err)
         return err_set(err, "%s: not started", c->path);
     names_hold(c->names, snap);
     change_commit(&change, NULL);
+    conf_watch_loaded(c->watch, &snap->sources);
+    conf_watch_set(c->watch, snap->watch, snap->watch_poll);
     return workers_start(c, err);
 }
 
@@ -376,6 +384,7 @@ static void control_fini(struct control *c)
     workers_end(c);
     mailbox_drain(&c->mail, c);      /* a change that the workers made while they ended */
     reload_free(&c->reload);
+    conf_watch_free(&c->watch);
     names_free(&c->names);
     resolver_free(c->resolver);
     probes_free(&c->checks);

@@ -14,6 +14,7 @@
  * atomic. */
 struct access_log;
 struct admin;
+struct conf_watch;
 struct names;
 struct probes;
 struct reload;
@@ -42,6 +43,7 @@ struct control {
     struct names *names;
     struct admin *admin, *probes;
     struct reload *reload;
+    struct conf_watch *watch;        /* of the files of the configuration */
     struct event *signals[CONTROL_SIGNALS], *tick;
     enum phase phase;
     uint64_t since;                  /* when the phase began */

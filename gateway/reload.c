@@ -21,6 +21,8 @@
 #include "admin.h"
 #include "change.h"
 #include "changes.h"
+#include "conf/include.h"
+#include "conf_watch.h"
 #include "control_impl.h"
 #include "exposition.h"
 #include "lib/check.h"
@@ -262,6 +264,7 @@ static void workers_changed(struct control *c) { reload_end(c->reload, RELOAD_OK
 static void lookups_end(struct reload *r)
 {
     r->state = RELOAD_WORKERS;
+    conf_watch_set(r->control->watch, r->change.snap->watch, r->change.snap->watch_poll);
     change_commit(&r->change, workers_changed);
 }
 
@@ -282,6 +285,31 @@ static void warn_of_restart(struct reload *r, const struct snapshot *snap)
                   r->control->n == 1 ? "s" : "");
 }
 
+/* Whose change is worth another try: all that it was to be read from. */
+static void failed_files_watch(struct control *c)
+{
+    struct arena arena;
+    struct sources sources;
+    arena_init(&arena, NULL);
+    sources_init(&sources, &arena);
+    include_sources(c->path, &sources);
+    conf_watch_failed(c->watch, &sources);
+    arena_fini(&arena);
+}
+
+/* The file is read and checked. */
+static int reload_read(struct reload *r, struct snapshot **snap)
+{
+    struct control *c = r->control;
+    conf_watch_reading(c->watch);
+    if (control_load(c->path, &r->diags, snap) != 0) {
+        failed_files_watch(c);
+        return -1;
+    }
+    conf_watch_loaded(c->watch, &(*snap)->sources);
+    return 0;
+}
+
 static void reload_begin(struct reload *r)
 {
     struct control *c = r->control;
@@ -295,7 +323,7 @@ static void reload_begin(struct reload *r)
         return;
     }
     retired_admins_close(r);
-    if (control_load(c->path, &r->diags, &snap) != 0 || change_prepare(&r->change, c, snap, &r->diags) != 0) {
+    if (reload_read(r, &snap) != 0 || change_prepare(&r->change, c, snap, &r->diags) != 0) {
         reload_end(r, RELOAD_FAILED);
         return;
     }

@@ -16,7 +16,7 @@ import unittest
 from harness import (LONG, PATIENCE, Case, Closed, Peer, answer_bytes, ask, connects, dial, free_port, main, request_bytes,
                      serving, wait_until)
 
-HEAD = "version: 1\nadmin: 127.0.0.1:@ADMIN@\n"
+HEAD = "version: 1\nadmin: 127.0.0.1:@ADMIN@\nreload: {watch: false}\n"
 
 
 def counts(w):
