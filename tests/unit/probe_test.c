@@ -182,8 +182,7 @@ static void world_init(void)
 
 static const struct filter *const no_filters[] = {NULL};
 
-/* `urls`: of the endpoints, quoted, with commas. */
-static void probes_begin(const char *urls, const char *more, uint64_t seed)
+static void conf_read(const char *urls, const char *more)
 {
     struct err err;
     char text[2000];
@@ -193,6 +192,12 @@ static void probes_begin(const char *urls, const char *more, uint64_t seed)
     world.snap = snapshot_from(text, "t", no_filters, world.set, now, &err);
     EXPECT_CSTR(err.text, "");
     healths_open(&world.healths, world.snap, now);
+}
+
+/* `urls`: of the endpoints, quoted, with commas. */
+static void probes_begin(const char *urls, const char *more, uint64_t seed)
+{
+    conf_read(urls, more);
     world.probes = probes_new(world.base, &clock_real, &world.healths, seed);
 }
 
@@ -456,6 +461,87 @@ TEST(several_addresses)
     run(0, 12);
     run_until(0, "down");
     EXPECT_CSTR(seen_of(0).last_failure.text, "connect_failed");
+    world_fini();
+}
+
+/* ---- another configuration ---- */
+
+static void reload(const char *urls, const char *more)
+{
+    struct snapshot *old = world.snap;
+    struct healths healths = world.healths;
+    conf_read(urls, more);
+    probes_change(world.probes, &world.healths, NULL);
+    healths_close(&healths);
+    snapshot_unref(&old);
+}
+
+/* However often it changes, a check that runs goes on to its end, and the next comes at its time. */
+TEST(checks_go_on_over_changes)
+{
+    static const char every[] = ", health: {path: /, every: 40ms, timeout: 40ms, fall: 3}";
+    world_init();
+    struct server *s = server_listen(&world.servers[0], true);
+    s->how = SILENT;
+    probes_begin(url_of(s), every, 1);
+    for (unsigned i = 0; i < 200 && strcmp(health_state_name(seen_of(0).state), "down"); i++) {
+        struct timeval while_ = {0, 5000};
+        event_base_loopexit(world.base, &while_);
+        event_base_dispatch(world.base);
+        reload(url_of(s), every);
+    }
+    EXPECT_CSTR(health_state_name(seen_of(0).state), "down");
+    s->how = WHOLE;
+    reload(url_of(s), every);
+    run_until(0, "ramping");
+    world_fini();
+}
+
+TEST(endpoints_that_come_and_go)
+{
+    char both[300];
+    world_init();
+    struct server *a = server_listen(&world.servers[0], true), *b = server_listen(&world.servers[1], true);
+    probes_begin(url_of(a), CHECK(""), 1);
+    run(0, 2);
+    EXPECT_EQ(b->got, 0);
+    snprintf(both, sizeof both, "%s", url_of(b));
+    snprintf(both + strlen(both), sizeof both - strlen(both), ", %s", url_of(a));
+    reload(both, CHECK(""));                                 /* it has another number now */
+    run(0, 3);
+    run(1, 5);
+    reload(url_of(b), CHECK(""));
+    unsigned got = a->got;
+    run(0, 8);
+    EXPECT(a->got <= got + 1);                               /* a connection may have been under way */
+    reload(url_of(b), "");                                   /* no checks at all */
+    got = b->got;
+    struct timeval while_ = {0, 50000};
+    event_base_loopexit(world.base, &while_);
+    event_base_dispatch(world.base);
+    EXPECT(b->got <= got + 1);
+    world_fini();
+}
+
+/* What is asked now counts, not what was being asked. */
+TEST(a_check_that_changes)
+{
+    world_init();
+    struct server *s = server_listen(&world.servers[0], true);
+    s->how = SILENT;
+    probes_begin(url_of(s), ", health: {path: /old, every: 100s, timeout: 1s}", 1);
+    reload(url_of(s), ", health: {path: /old, every: 500ms, timeout: 500ms}");    /* 100 s are not waited for */
+    for (unsigned i = 0; i < 400 && s->got == 0; i++) {
+        struct timeval while_ = {0, 5000};
+        event_base_loopexit(world.base, &while_);
+        event_base_dispatch(world.base);
+    }
+    EXPECT(s->got > 0);
+    s->how = WHOLE;
+    reload(url_of(s), ", health: {path: /new, every: 500ms, timeout: 500ms}");
+    run(0, 1);
+    EXPECT(!strncmp(s->request, "GET /new ", 9));
+    EXPECT_EQ(seen_of(0).checks_failed, 0);
     world_fini();
 }
 
