@@ -284,6 +284,40 @@ class Reload(Case):
         w.admin = other
         self.assertEqual(w.metrics()["weir_config_generation"], 2)
 
+    def test_an_order_is_answered(self):
+        good = HEAD + "listen: [\"127.0.0.1:@PORT@\"%s]\nroutes: [{match: /, respond: {status: 200, body: %s}}]\n"
+        w = self.weir(good % ("", "one"))
+        write(w, good % (', "127.0.0.1:%d"' % free_port(), "two"))
+        r = ask(w.admin, "/reload", "POST")
+        said = r.json()
+        self.assertEqual((r.status, said["result"], said["generation"], said["warnings"]), (200, "ok", 2, []))
+        self.assertEqual(said["changes"]["listeners"], {"now": 2, "added": 1, "removed": 0})
+        self.assertEqual(w.ask().body, b"two")       # every worker has it already
+        write(w, good.replace("status: 200", "status: no") % ("", "three"))
+        r = ask(w.admin, "/reload", "POST")
+        said = r.json()
+        self.assertEqual((r.status, said["result"], said["generation"], len(said["errors"])), (422, "failed", 2, 1))
+        self.assertEqual((said["errors"][0]["code"], said["errors"][0]["line"]), ("E020", 4))
+        self.assertEqual(w.ask().body, b"two")
+
+    def test_an_order_whose_listener_moves_is_answered(self):
+        other = free_port()
+        conf = "version: 1\n%slisten: 127.0.0.1:@PORT@\nroutes: [{match: /, respond: {status: 200}}]\n"
+        w = self.weir(conf % "admin: 127.0.0.1:@ADMIN@\n")
+        write(w, conf % ("admin: 127.0.0.1:%d\n" % other))
+        self.assertEqual(ask(w.admin, "/reload", "POST").json()["result"], "ok")
+        write(w, conf % "")                          # none at all
+        self.assertEqual(ask(other, "/reload", "POST").json()["result"], "ok")
+        wait_until("it to be gone", lambda: not connects(other))
+        write(w, conf % ("admin: 127.0.0.1:%d\n" % other))
+        w.signal(signal.SIGHUP)
+        wait_until("it to be back", lambda: connects(other))
+        write(w, conf % "")
+        self.assertEqual(ask(other, "/reload", "POST").json()["generation"], 5)
+        write(w, conf % ("admin: 127.0.0.1:%d\n" % other))
+        w.signal(signal.SIGHUP)                      # before the old one has ended
+        wait_until("the last", lambda: connects(other) and ask(other, "/config").json()["generation"] == 6)
+
     def test_not_while_it_drains(self):
         m = self.mock()
         w = self.proxy(m)
