@@ -40,24 +40,28 @@ static struct reply *reply_for(struct request *r, const struct use *u)
     return u->inst->shadow || r->step == STEP_REPLY ? reply_spare(r) : &r->reply;
 }
 
+/* Each field by itself, in their order: a zeroed whole first would cost as much again, at each hook. */
 void call_init(struct call *call, struct request *r, struct use *u)
 {
-    *call = (struct call){
-        .req = r,
-        .name = u->inst->name,
-        .options = u->inst->options,
-        .shared = u->inst->shared,
-        .local = r->view->locals[u->inst->slot],
-        .state = u->state,
-        .attempt_state = u->in_attempt ? u->attempt_state : NULL,
-        .now = worker_now(r->worker),
-        .rng = &r->worker->rng,
-        .worker = r->worker->id,
-        .shadow = u->inst->shadow,
-        .why = r->cursor.why,
-        .reply = reply_for(r, u),
-        .core = u,
-    };
+    const struct instance *in = u->inst;
+    const uint64_t now = worker_now(r->worker);
+    call->req = r;
+    call->name = in->name;
+    call->options = in->options;
+    call->shared = in->shared;
+    call->local = r->view->locals[in->slot];
+    call->state = u->state;
+    call->attempt_state = u->in_attempt ? u->attempt_state : NULL;
+    call->now = now;
+    call->rng = &r->worker->rng;
+    call->worker = r->worker->id;
+    call->shadow = in->shadow;
+    call->why = r->cursor.why;
+    call->reason = REASON_none;
+    call->not_before = 0;
+    call->failover = (struct str){NULL, 0};
+    call->reply = reply_for(r, u);
+    call->core = u;
 }
 
 void wait_until(struct call *call, uint64_t when)
@@ -107,13 +111,10 @@ static void decided_by(struct request *r, const struct use *u, struct reply *rep
         reply->policy = u->inst->name;
 }
 
-/* What a verdict of a forward hook means; CHAIN_NEXT moves the cursor on. */
+/* What a verdict of a forward hook other than NEXT means. */
 static enum chain settle(struct request *r, const struct call *call, enum verdict v)
 {
     switch (v) {
-    case FILTER_NEXT:
-        chain_cursor_next(r);
-        return CHAIN_NEXT;
     case FILTER_WAIT:
         r->cursor.waiting = true;
         r->wait_began = call->now;
@@ -194,9 +195,9 @@ static enum chain run_entry(struct request *r, struct use *uses, size_t n)
             cursor_reset(r);
             return CHAIN_REPLY;
         }
-        next = settle(r, &call, v);
-        if (next != CHAIN_NEXT)
-            return next;
+        if (v != FILTER_NEXT)
+            return settle(r, &call, v);
+        chain_cursor_next(r);
     }
     cursor_reset(r);
     return CHAIN_NEXT;
@@ -221,9 +222,9 @@ enum chain chain_attempt(struct request *r)
         struct call call;
         call_init(&call, r, u);
         enum verdict v = chain_enforced(r, u, type->on_attempt(&call));
-        enum chain next = settle(r, &call, v);
-        if (next != CHAIN_NEXT)
-            return next;
+        if (v != FILTER_NEXT)
+            return settle(r, &call, v);
+        chain_cursor_next(r);
     }
     cursor_reset(r);
     return CHAIN_NEXT;
@@ -262,7 +263,7 @@ bool chain_endpoint(struct request *r, size_t endpoint)
     return true;
 }
 
-/* A verdict of on_head or on_response. */
+/* What a verdict of on_head or on_response other than NEXT means. */
 static enum chain settle_response(struct request *r, const struct call *call, enum verdict v)
 {
     switch (v) {
@@ -298,9 +299,9 @@ enum chain chain_head(struct request *r, struct call *call)
         call_init(call, r, u);
         call->reason = r->att.out.reason;
         enum verdict v = chain_enforced(r, u, type->on_head(call, &r->att.out));
-        enum chain next = settle_response(r, call, v);
-        if (next != CHAIN_NEXT)
-            return next;
+        if (v != FILTER_NEXT)
+            return settle_response(r, call, v);
+        chain_cursor_next(r);
     }
     cursor_reset(r);
     return CHAIN_NEXT;
@@ -335,9 +336,9 @@ enum chain chain_response(struct request *r)
         call_init(&call, r, u);
         call.reason = r->step == STEP_REPLY ? r->reply.reason : REASON_none;
         enum verdict v = chain_enforced(r, u, type->on_response(&call));
-        enum chain next = settle_response(r, &call, v);
-        if (next != CHAIN_NEXT)
-            return next;
+        if (v != FILTER_NEXT)
+            return settle_response(r, &call, v);
+        chain_cursor_next(r);
     }
     cursor_reset(r);
     return CHAIN_NEXT;
