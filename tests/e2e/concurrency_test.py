@@ -222,7 +222,8 @@ class Refusals(Slots):
                     self.check_refusal(r, 503, "queue_full", least * 3 / 2, most * 3 / 2)
                 g.open()
                 self.assertEqual([p.read_response().status for p in peers], [200] * 5)
-                self.assertEqual(self.refused(w), {"queue_full": 4, "queue_hopeless": 0, "queue_timeout": 0, "ambiguous_key": 0})
+                self.assertEqual(self.refused(w), {"queue_full": 4, "queue_hopeless": 0, "queue_timeout": 0, "ambiguous_key": 0,
+                                                   "total_timeout": 0, "left": 0})
                 lines = w.wait_log(4, status=503)
                 self.assertEqual({(l["policy"], l["reason"]) for l in lines}, {("c", "queue_full")})
                 for p in peers:
