@@ -282,7 +282,7 @@ routes: [{match: /, upstream: a}]
             self.assertTrue(r.stderr)
 
     def test_version_and_doc(self):
-        for args in (["version"], ["doc"], ["doc", "--man"], ["schema"]):
+        for args in (["version"], ["doc"], ["doc", "--man", "5"], ["schema"]):
             r = self.run_weir(*args)
             self.assertEqual((r.returncode, bool(r.stdout)), (0, True), args)
 
