@@ -297,7 +297,7 @@ class Reload(Case):
         r = ask(w.admin, "/reload", "POST")
         said = r.json()
         self.assertEqual((r.status, said["result"], said["generation"], len(said["errors"])), (422, "failed", 2, 1))
-        self.assertEqual((said["errors"][0]["code"], said["errors"][0]["line"]), ("E020", 4))
+        self.assertEqual((said["errors"][0]["code"], said["errors"][0]["line"]), ("E020", 5))
         self.assertEqual(w.ask().body, b"two")
 
     def test_an_order_whose_listener_moves_is_answered(self):

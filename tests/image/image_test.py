@@ -112,19 +112,6 @@ class Weir(Case):
         await_status(200)
         return w
 
-    def needs_watch(self):
-        if not watches():
-            self.skipTest("NOT TESTED: the weir in this image does not watch its files")
-
-
-def watches():
-    """Does anything in this weir's source start the watch on its files?"""
-    for path in glob.glob(os.path.join(ROOT, "gateway", "*.c")):
-        with open(path) as f:
-            if os.path.basename(path) != "conf_watch.c" and "conf_watch_new(" in f.read():
-                return True
-    return False
-
 
 class Image(Weir):
     def test_size(self):
@@ -217,7 +204,6 @@ class Reload(Weir):
         return m
 
     def test_configmap_swap(self):
-        self.needs_watch()
         m = self.configmap("one")
         c = self.pair(m.path)
         await_word("one")
@@ -234,7 +220,6 @@ class Reload(Weir):
         self.assertEqual((c.pid, c.state()["Running"]), (pid, True))
 
     def test_editors_rename(self):
-        self.needs_watch()
         folder = self.folder(self.with_word("one"))
         self.pair(folder)
         await_word("one")
@@ -265,14 +250,12 @@ class Reload(Weir):
         await_word("two")
 
     def test_a_file_mounted_alone_is_warned_of(self):
-        self.needs_watch()
         folder = self.folder(self.with_word("one"))
         c = self.container("weir", options=["-v", folder + "/weir.yaml:/etc/weir/weir.yaml:ro"] + PUBLISH)
         await_word("one")
         wait_until("a warning of the mount", lambda: re.search(r"warn.*mount", c.log()))
 
     def test_requests_go_on_while_it_reloads(self):
-        self.needs_watch()
         m = self.configmap("0")
         self.pair(m.path)
         with dial(PORT) as p:
@@ -373,7 +356,6 @@ class Compose(Weir):
         podman("exec", mock.name, *check[1:])
 
     def test_a_changed_file_is_taken(self):
-        self.needs_watch()
         self.up()
         with open(self.config) as f:
             text = f.read()
