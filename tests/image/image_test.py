@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container image and the compose file, as those see them who run them. Started by sandbox.py, within its namespaces."""
 
-import glob
 import os
 import re
 import shutil
