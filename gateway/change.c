@@ -210,11 +210,12 @@ static void change_finish(struct change *ch)
     struct control *c = ch->control;
     struct snapshot *old = c->snap;
     struct healths old_healths = c->healths;
+    struct name_known *known = names_known(c->names, ch->snap);      /* not the workers': more may have come since */
     listens_tell(ch);
     c->snap = ch->snap;
     /* Opened before the old ones are closed, so that what both have lives on. */
     healths_open(&c->healths, c->snap, clock_mono(&clock_real));
-    probes_change(c->checks, &c->healths, ch->known);
+    probes_change(c->checks, &c->healths, known);
     healths_close(&old_healths);
     if (old)
         names_drop(c->names, old);
@@ -223,6 +224,7 @@ static void change_finish(struct change *ch)
     log_change(ch);
     if (old)
         reload_retire(c->reload, old);
+    mem_free(known);
     mem_free(ch->sockets);
     mem_free(ch->known);
     void (*done)(struct control *) = ch->done;
