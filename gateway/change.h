@@ -22,7 +22,7 @@ struct change {
     bool admin_new, probes_new, log_new;
     struct admin *admin, *probes;    /* of those that are new; NULL: there is to be none */
     struct access_log *log;
-    struct name_known *known;        /* by workers: as of the commit */
+    struct name_known *known;        /* for the workers: as of the commit */
     unsigned awaited;                /* workers that have not changed yet */
     void (*done)(struct control *);
 };

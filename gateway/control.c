@@ -222,7 +222,7 @@ int control_load_text(struct str text, const char *name, struct diags *diags, st
     return load_end(snapshot_load_text(text, name, filters_all, diags, out), diags, out);
 }
 
-static unsigned workers_wanted(const struct snapshot *snap)
+unsigned control_workers(const struct snapshot *snap)
 {
     cpu_set_t set;
     if (snap->workers)
@@ -264,7 +264,7 @@ void control_connections_look(const struct control *c, const struct snapshot *sn
 
 static void workers_make(struct control *c, const struct snapshot *snap)
 {
-    c->n = workers_wanted(snap);
+    c->n = control_workers(snap);
     c->workers = mem_array(c->n, sizeof *c->workers);
     c->threads = mem_array(c->n, sizeof *c->threads);
     for (unsigned i = 0; i < c->n; i++) {

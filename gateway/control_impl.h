@@ -52,6 +52,8 @@ struct control {
     bool twice;                      /* a second signal came */
 };
 
+/* How many workers that configuration asks for. */
+unsigned control_workers(const struct snapshot *);
 /* How many client connections may be open under that configuration. */
 uint64_t control_connections(const struct control *, const struct snapshot *);
 /* Warns when there are not enough files for as many. */

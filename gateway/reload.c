@@ -277,10 +277,10 @@ static void lookups_wait(struct reload *r)
         wake_in(r->next, LOOKUPS_POLL_MS);
 }
 
-/* What takes effect at a start alone. */
+/* What takes effect at a start alone, compared with what runs: the configuration in force may wait for a restart itself. */
 static void warn_of_restart(struct reload *r, const struct snapshot *snap)
 {
-    if (snap->workers != r->control->snap->workers)
+    if (control_workers(snap) != r->control->n)
         diag_warn(&r->diags, NULL, CODE_waits_for_restart, "`workers` waits for a restart: %u run%s", r->control->n,
                   r->control->n == 1 ? "s" : "");
 }

@@ -106,8 +106,12 @@ class Reload(Case):
         conf = HEAD + "listen: 127.0.0.1:@PORT@\nworkers: %d\nroutes: [{match: /, respond: {status: 200, body: %s}}]\n"
         w = self.weir(conf % (1, "one"))
         self.good(w, conf % (2, "two"))
-        self.assertIn(b"W010", w.stderr())
+        self.assertEqual(w.stderr().count(b"W010"), 1)
         self.assertEqual(w.ask().body, b"two")
+        self.good(w, conf % (2, "three"))            # it still waits
+        self.assertEqual(w.stderr().count(b"W010"), 2)
+        self.good(w, conf % (1, "four"))             # that is what runs
+        self.assertEqual(w.stderr().count(b"W010"), 2)
 
     def test_listeners_come_and_go(self):
         other = free_port()
