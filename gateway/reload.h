@@ -38,7 +38,7 @@ void reload_phase(struct reload *);                          /* the control's ph
 void reload_retire(struct reload *, struct snapshot *);
 void reload_retire_log(struct reload *, struct access_log *);
 void reload_retire_admin(struct reload *, struct admin *);
-uint64_t reload_log_dropped(const struct reload *);          /* by logs that have ended */
+uint64_t reload_log_dropped(const struct reload *);          /* by logs that were replaced */
 uint64_t reload_loaded(const struct reload *);               /* when what is in force was loaded, wall, ns */
 void reload_metrics(const struct reload *, struct page *);
 

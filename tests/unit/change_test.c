@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <unistd.h>
+#include "access_log.h"
 #include "conf/diag.h"
 #include "conf/shared.h"
 #include "control_impl.h"
@@ -45,26 +46,36 @@ static void done(struct control *c)
     world.done++;
 }
 
-static struct snapshot *conf_of(const char *upstreams)
+#define NO_LOG "log: {to: none}\n"
+#define ROUTES "routes: [{match: /, respond: {status: 200}}]\n"
+
+static struct snapshot *conf_of(const char *more)
 {
     struct diags diags = {.n = 0};
     struct snapshot *snap = NULL;
     char text[1000];
-    snprintf(text, sizeof text, "version: 1\nlisten: unix:%s/s\nlog: {to: none}\nworkers: 1\n%s", world.dir, upstreams);
+    snprintf(text, sizeof text, "version: 1\nlisten: unix:%s/s\nworkers: 1\n%s", world.dir, more);
     EXPECT_EQ(snapshot_load_text(str_c(text), "t", filters_all, &diags, &snap), 0);
     diags_fini(&diags);
     return snap;
 }
 
 /* All steps of a change that the control thread does at once. */
-static void commit(const char *upstreams)
+static void commit(const char *more)
 {
     struct diags diags = {.n = 0};
-    struct snapshot *snap = conf_of(upstreams);
+    struct snapshot *snap = conf_of(more);
     EXPECT_EQ(change_prepare(&world.change, &world.control, snap, &diags), 0);
     names_hold(world.control.names, snap);
     change_commit(&world.change, done);
     diags_fini(&diags);
+}
+
+/* The worker changes, and says so. */
+static void mail_deliver(void)
+{
+    mailbox_drain(&world.worker.mailbox, &world.worker);
+    mailbox_drain(&world.control.mail, &world.control);
 }
 
 static void begin(void)
@@ -85,7 +96,7 @@ static void begin(void)
     c->reload = reload_new(c);
     worker_init(&world.worker, 0, &clock_real, 1, false);
     world.worker.open_connections = &c->open_connections;
-    commit("routes: [{match: /, respond: {status: 200}}]\n");
+    commit(NO_LOG ROUTES);
     EXPECT_EQ(world.done, 1);
     c->started = 1;
 }
@@ -127,16 +138,38 @@ static struct health_seen seen(void)
 TEST(a_name_that_is_found_meanwhile_is_checked)
 {
     begin();
-    commit("upstreams: {a: {endpoints: \"http://here.test:1\", health: {path: /, every: 10ms, timeout: 10ms}}}\n"
+    commit(NO_LOG "upstreams: {a: {endpoints: \"http://here.test:1\", health: {path: /, every: 10ms, timeout: 10ms}}}\n"
            "routes: [{match: /, upstream: a}]\n");
     turns_until_answered();
     EXPECT_EQ(world.done, 1);
-    mailbox_drain(&world.worker.mailbox, &world.worker);
-    mailbox_drain(&world.control.mail, &world.control);
+    mail_deliver();
     EXPECT_EQ(world.done, 2);
     EXPECT_EQ(seen().addresses, 1);
     for (unsigned i = 0; i < 200 && seen().checks_failed + seen().checks_ok == 0; i++)
         turn_for(world.control.base, 10);
     EXPECT(seen().checks_failed + seen().checks_ok > 0);
+    end();
+}
+
+static uint64_t dropped(void) { return access_log_dropped(world.control.log) + reload_log_dropped(world.control.reload); }
+
+/* What a log lost counts while it is the log, while it writes what it has, and when it is gone. */
+TEST(lost_lines_stay_counted)
+{
+    begin();
+    commit("log: {to: /dev/full}\n" ROUTES);
+    mail_deliver();
+    access_log_put(world.worker.log, &(struct access_record){.status = 200});
+    for (unsigned i = 0; i < 500 && dropped() == 0; i++)
+        turn_for(world.control.base, 10);
+    EXPECT_EQ(dropped(), 1);
+    commit(NO_LOG ROUTES);
+    mail_deliver();
+    EXPECT(world.control.log == NULL);
+    EXPECT_EQ(dropped(), 1);
+    for (unsigned i = 0; i < 30; i++) {
+        turn_for(world.control.base, 10);
+        EXPECT_EQ(dropped(), 1);
+    }
     end();
 }
