@@ -379,6 +379,17 @@ void diags_json(const struct diags *d, struct page *out)
     page_printf(out, "]\n");
 }
 
+void diags_withhold(struct diags *d, bool (*may_see)(void *ctx, const char *file), void *ctx)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        struct diag *one = d->v[i];
+        if (!one->file[0] || may_see(ctx, one->file))
+            continue;
+        one->text = "it is told to whoever runs `weir check` where the file is, for no part of what runs is in it";
+        one->quote = one->caret = NULL;
+    }
+}
+
 struct diags_count diags_count(const struct diags *d)
 {
     struct diags_count c = {""};

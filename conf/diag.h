@@ -84,6 +84,9 @@ void diags_print(const struct diags *, struct page *);
 /* A JSON array: {"code", "severity", "file", "line", "column", "width", "text", "source"} each, without those that are not
  * known; {"more": N} at the end when some were not kept. */
 void diags_json(const struct diags *, struct page *);
+/* For a list that somebody gets to see who may not read every file: of what is wrong in files that `may_see` does not know,
+ * place and code stay, and no content is told. */
+void diags_withhold(struct diags *, bool (*may_see)(void *ctx, const char *file), void *ctx);
 /* "2 errors, 1 warning"; "" when there are none. */
 struct diags_count { char text[64]; };
 struct diags_count diags_count(const struct diags *);

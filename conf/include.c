@@ -175,8 +175,11 @@ static struct source *source_new(struct arena *a, const char *name, struct str t
     return s;
 }
 
-static bool is_known(const struct inclusion *in, const struct source_bytes *b)
+/* The main file by its name too: of a text that goes by it nobody knows which file that is. */
+static bool is_known(const struct inclusion *in, const char *path, const struct source_bytes *b)
 {
+    if (strcmp(path, in->main) == 0)
+        return true;
     for (size_t i = 0; i < in->n_files; i++)
         if (in->ids[i].device == b->device && in->ids[i].inode == b->inode)
             return true;
@@ -218,7 +221,7 @@ static void file_include(struct inclusion *in, const struct yaml_node *n, const 
         return;
     }
     file->digest = bytes.digest;
-    if (is_known(in, &bytes)) {
+    if (is_known(in, path, &bytes)) {
         if (!by_pattern)
             include_failed(in, n, CODE_include, "include: %s is part of this configuration already",
                            quoted(str_c(path)).text);

@@ -249,6 +249,19 @@ struct source_file *sources_add(struct sources *s, const char *path, enum source
     return &s->v[s->n++];
 }
 
+bool sources_has(const struct sources *s, const char *path)
+{
+    struct arena a;
+    bool found = false;
+
+    arena_init(&a, NULL);
+    const char *full = absolute(&a, path);
+    for (size_t i = 0; i < s->n && !found; i++)
+        found = s->v[i].kind != SOURCE_SECRET && !strcmp(s->v[i].path, full);
+    arena_fini(&a);
+    return found;
+}
+
 bool sources_add_glob(struct sources *s, const char *pattern)
 {
     if (s->n_globs == SOURCES_MAX)

@@ -78,6 +78,8 @@ struct sources {
 void sources_init(struct sources *, struct arena *);
 /* The file's place in the list, where it stands from now on; NULL: the list is full. */
 struct source_file *sources_add(struct sources *, const char *path, enum source_kind) must_check;
+/* Is it one of the configuration's own files, and none of secrets? */
+bool sources_has(const struct sources *, const char *path);
 bool sources_add_glob(struct sources *, const char *pattern) must_check;       /* false: it is full */
 
 #endif

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <openssl/evp.h>
+#include <string.h>
 #include "conf/diag.h"
 #include "conf/yaml.h"
 #include "control.h"
@@ -132,6 +133,25 @@ static void answer_plan(struct admin_answer **answer, bool text, const struct di
     admin_answer_give(answer, 200, type_of(text), &p);
 }
 
+/* A text that was sent, and what it goes by. */
+struct candidate { const struct snapshot *running; const char *name; };
+
+/* Who reaches the listener may send a text that includes any file which weir can read: errors must not quote it. */
+static bool may_see(void *ctx, const char *file)
+{
+    const struct candidate *c = ctx;
+    return strcmp(file, c->name) == 0 || sources_has(&c->running->sources, file);
+}
+
+static int text_load(const struct snapshot *running, struct str text, const char *name, struct diags *diags,
+                     struct snapshot **out)
+{
+    struct candidate c = {running, name};
+    int res = control_load_text(text, name, diags, out);
+    diags_withhold(diags, may_see, &c);
+    return res;
+}
+
 static int candidate_load(const struct snapshot *running, const struct admin_request *request, struct diags *diags,
                           struct snapshot **out)
 {
@@ -139,10 +159,10 @@ static int candidate_load(const struct snapshot *running, const struct admin_req
     if (request->body.len == 0)
         return control_load(running->file, diags, out);
     if (!uri_query_get(request->query, STR("name"), &raw) || raw.len == 0)
-        return control_load_text(request->body, running->file, diags, out);
+        return text_load(running, request->body, running->file, diags, out);
     char *name = mem_zalloc(raw.len + 1);
     name[uri_query_decode(raw, name)] = '\0';
-    int res = control_load_text(request->body, name, diags, out);
+    int res = text_load(running, request->body, name, diags, out);
     mem_free(name);
     return res;
 }

@@ -7,7 +7,7 @@
 #include "conf/diag.h"
 #include "control.h"
 #include "lib/clock.h"
-#include "test.h"
+#include "folder.h"
 
 #define CONF(body) "version: 1\nlisten: 127.0.0.1:80\nroutes: [{match: /, respond: {body: " body "}}]\n"
 
@@ -104,6 +104,53 @@ TEST(what_is_in_force)
     /* sha256sum of CONF("old") */
     EXPECT(strstr(out, "\"sha256\":\"91e53165d54265bb009cf8d19b52f49f2054ccf3feecad3c6ecfef262735cc52\"}]}\n"));
     teardown(&f);
+}
+
+/* Whoever reaches the listener could else have any file read to them. */
+TEST(a_file_that_is_no_part_of_what_runs_is_not_told)
+{
+    static const char *const lines[] = {"root:$6$SALTED:19000:0:99999:7:::\n", "SALTED\n", "a: 1\n\tSALTED: [\n", "routes: [SALTED]\n",
+                                        "log: {to: SALTED}\n"};
+    for (size_t i = 0; i < 2 * sizeof lines / sizeof *lines; i++) {
+        struct fixture f;
+        char body[400], head[200], path[64];
+        test_row("%zu", i);
+        folder_make();
+        file_write("shadow", lines[i / 2]);
+        snprintf(path, sizeof path, "%s", in_folder("shadow"));
+        setup(&f);
+        snprintf(head, sizeof head, "POST /plan?name=%s HTTP/1.1\r\n%s", i % 2 ? path : "%2Fetc%2Fw.yaml", i > 3 ? "Accept: text/plain\r\n" : "");
+        snprintf(body, sizeof body, "include: %s\n" CONF("new"), path);
+        const char *out = answer(&f, ask(&f, head, body));
+        EXPECT(strstr(out, "HTTP/1.1 422 ") == out && strstr(out, i % 2 ? "E011" : path));
+        EXPECT(!strstr(out, "SALTED"));
+        teardown(&f);
+        folder_drop();
+    }
+}
+
+/* A file of the running configuration is told of as ever; and the file that a sent text stands for is not included in it. */
+TEST(a_file_of_what_runs_is_told)
+{
+    struct fixture f;
+    char body[400], text[400], head[200];
+    folder_make();
+    file_write("a.yaml", "define: {x: request_id}\n");
+    snprintf(text, sizeof text, "include: %s\n" CONF("old"), in_folder("*.yaml"));
+    file_write("main.yaml", text);
+    setup(&f);
+    snapshot_unref(&f.running);
+    struct diags diags = {0};
+    EXPECT_EQ(control_load(in_folder("main.yaml"), &diags, &f.running), 0);
+    diags_fini(&diags);
+    file_write("a.yaml", "defin: {x: request_id}\n");
+    snprintf(head, sizeof head, "POST /plan?name=%s HTTP/1.1\r\nAccept: text/plain\r\n", in_folder("main.yaml"));
+    snprintf(body, sizeof body, "include: %s\n" CONF("new"), in_folder("*.yaml"));
+    const char *out = answer(&f, ask(&f, head, body));
+    EXPECT(strstr(out, "HTTP/1.1 422 ") == out);
+    EXPECT(strstr(out, "unknown key \"defin\"; did you mean") && strstr(out, "\n1 error;"));
+    teardown(&f);
+    folder_drop();
 }
 
 TEST(a_plan_of_what_is_sent)
