@@ -284,7 +284,17 @@ static void lines_clean(struct format *f, struct str text, struct source *clean)
     clean->text = str_of(to, n);
 }
 
-static int lay_out(struct format *f, const struct source *clean, struct diags *diags)
+/* A text behind | or > at the end of a file without a line feed has none at its own end either: so it stays. */
+static void end_keep(struct format *f, const struct layout *layout)
+{
+    if (!f->cut || layout->v[layout->n - 1].kind != LINE_TEXT)
+        return;
+    f->text.len--;
+    f->cut = false;
+}
+
+/* `raw`: as it was. */
+static int lay_out(struct format *f, const struct source *raw, const struct source *clean, struct diags *diags)
 {
     struct layout layout;
     char *copy = arena_strdup(&f->arena, clean->text);
@@ -292,8 +302,9 @@ static int lay_out(struct format *f, const struct source *clean, struct diags *d
     if (layout_find(&layout, &f->arena, &lines, copy, diags) != 0)
         return -1;
     layout_write(f, &layout, clean, copy);
+    end_keep(f, &layout);
     struct source after = {clean->name, f->text};
-    return same_meaning(clean, &after, diags);
+    return same_meaning(raw, &after, diags);
 }
 
 int format_make(struct format *f, struct str text, const char *name, struct diags *diags)
@@ -313,7 +324,8 @@ int format_make(struct format *f, struct str text, const char *name, struct diag
     if (res == 0) {
         f->mark = behind.len < text.len;
         lines_clean(f, behind, clean);
-        res = is_yaml(clean, diags) != 0 ? -1 : lay_out(f, clean, diags);
+        const struct source raw = {name, behind};
+        res = is_yaml(&raw, diags) != 0 ? -1 : lay_out(f, &raw, clean, diags);
     }
     if (res != 0)
         format_fini(f);

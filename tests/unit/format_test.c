@@ -120,10 +120,18 @@ TEST(texts_behind_a_bar)
     EXPECT_MADE("a:\n- |1-\n   one\n  two\n", "a:\n  - |1-\n     one\n    two\n");
     EXPECT_MADE("a: |\n one\n \ttwo\nb: >\n\n  two\n", "a: |\n  one\n  \ttwo\nb: >\n\n  two\n");
     EXPECT_MADE("a: |\n      \n\nb: |+\n      \n\nc: |-\n", "a: |\n\nb: |+\n\n\nc: |-\n");
-    EXPECT_MADE("a: |\n    one", "a: |\n  one\n");
     EXPECT_MADE("|\n one\n", "|\n  one\n");
     EXPECT_MADE("a:\n    b: |\n        #!/bin/sh\n        # x\n    # of c\n    c: 1\n",
                 "a:\n  b: |\n    #!/bin/sh\n    # x\n  # of c\n  c: 1\n");
+}
+
+/* A line feed more would be one in the text. */
+TEST(a_text_at_the_end_of_a_file_without_line_feed)
+{
+    EXPECT_KEPT("a:\n  b: |\n    hello");
+    EXPECT_MADE("a:\n   b: >\n     hello\n     you", "a:\n  b: >\n    hello\n    you");
+    EXPECT_MADE("a:\r\n   b: |\r\n     hello", "a:\n  b: |\n    hello");
+    EXPECT_MADE("b: hello", "b: hello\n");
 }
 
 TEST(what_cannot_be)
