@@ -16,6 +16,7 @@
 
 #define QUOTE_MAX 120        /* characters of a line that are shown */
 #define QUOTE_BEFORE 60      /* of them before the place, when the line is longer */
+#define LINE_MAX_LEN 65536   /* bytes of a line that is looked into: of a longer one nothing is quoted */
 #define TEXT_MAX 600         /* bytes of a text */
 
 const struct diag_meaning diag_meanings[] = {
@@ -79,40 +80,29 @@ void diags_file(struct diags *d, const char *name)
 
 /* ---- the quoted line ---- */
 
-/* The length of the line break at s[i], 0: none. As libyaml counts lines. */
-static size_t break_length(struct str s, size_t i)
-{
-    unsigned char c = (unsigned char)s.at[i];
-    if (c == '\n')
-        return 1;
-    if (c == '\r')
-        return i + 1 < s.len && s.at[i + 1] == '\n' ? 2 : 1;
-    if (c == 0xc2 && i + 1 < s.len && (unsigned char)s.at[i + 1] == 0x85)
-        return 2;
-    return c == 0xe2 && i + 2 < s.len && (unsigned char)s.at[i + 1] == 0x80 && ((unsigned char)s.at[i + 2] & 0xfe) == 0xa8 ? 3 : 0;
-}
-
+/* Lines end with LF, as source_check() counts them: what else could end one is refused. */
 static bool line_find(struct diags *d, const struct source *source, unsigned line, struct str *out)
 {
     struct str s = source->text;
-    size_t i, end, len;
 
     if (d->seek.source != source || d->seek.line > line || d->seek.line == 0) {
         d->seek.source = source;
         d->seek.offset = str_starts(s, STR("\xef\xbb\xbf")) ? 3 : 0;
         d->seek.line = 1;
     }
-    for (i = d->seek.offset; d->seek.line < line && i < s.len; i += len ? len : 1)
-        if ((len = break_length(s, i)) > 0) {
-            d->seek.offset = i + len;
-            d->seek.line++;
-        }
-    if (d->seek.line != line || i > s.len)
-        return false;
-    for (end = d->seek.offset; end < s.len && break_length(s, end) == 0; end++) {
+    for (; d->seek.line < line; d->seek.line++) {
+        const char *end = memchr(s.at + d->seek.offset, '\n', s.len - d->seek.offset);
+        if (!end)
+            return false;
+        d->seek.offset = (size_t)(end - s.at) + 1;
     }
-    *out = str_of(s.at + d->seek.offset, end - d->seek.offset);
-    return s.at != NULL;
+    size_t left = s.len - d->seek.offset;
+    const char *from = s.at + d->seek.offset, *end = memchr(from, '\n', left < LINE_MAX_LEN ? left : LINE_MAX_LEN);
+    if (!end && left > LINE_MAX_LEN)
+        return false;
+    *out = str_of(from, end ? (size_t)(end - from) : left);
+    out->len -= out->len > 0 && from[out->len - 1] == '\r';
+    return true;
 }
 
 /* The next character; what is no UTF-8 is taken byte by byte. */
@@ -262,6 +252,16 @@ static bool is_known(const struct diags *d, const struct diag *one, size_t befor
     while (before > 0 && by_place(d->v[before - 1], one) == 0)
         if (is_same(d->v[--before], one))
             return true;
+    return false;
+}
+
+bool diags_has(const struct diags *d, const struct place *place, enum diag_code code)
+{
+    for (size_t i = d->n; i > 0; i--) {
+        const struct diag *one = d->v[i - 1];
+        if (one->code == code && one->line == place->line && one->col == place->col && !strcmp(one->file, place->source->name))
+            return true;
+    }
     return false;
 }
 

@@ -68,6 +68,9 @@ void diags_file(struct diags *, const char *name);
 /* Nothing more will be kept, so that costly advice need not be worked out. */
 static inline bool diags_full(const struct diags *d) { return d->errors >= DIAGS_MAX; }
 
+/* Was something with that code said of this place? Then it is seen again through an alias, and need not be looked into. */
+bool diags_has(const struct diags *, const struct place *, enum diag_code);
+
 /* `place` NULL: none. Always returns -1. */
 int diag_error(struct diags *, const struct place *, enum diag_code, const char *fmt, ...) printf_like(4, 5);
 void diag_warn(struct diags *, const struct place *, enum diag_code, const char *fmt, ...) printf_like(4, 5);

@@ -282,15 +282,20 @@ static int keys_known(const struct field_set *sets, size_t n, const struct yaml_
         const struct yaml_node *key = map->entries[i].key;
         if (is_key(sets, n, key->text))
             continue;
-        struct nearest near = key_nearest(sets, n, key->text);
+        struct nearest near = {.distance = 0};
+        if (!diags_full(l->diags))
+            near = key_nearest(sets, n, key->text);
         res = load_err(l, key, CODE_unknown_key, "unknown key \"%s\"%s", quoted(key->text).text, nearest_hint(&near).text);
     }
     return res;
 }
 
 /* A required key is not missing when it is there under a name that was refused as a slip of the pen. */
-static bool is_misspelt(const struct field_set *sets, size_t n, const struct yaml_node *map, const char *wanted)
+static bool is_misspelt(const struct field_set *sets, size_t n, const struct yaml_node *map, const char *wanted,
+                        const struct diags *diags)
 {
+    if (diags_full(diags))
+        return true;                 /* nobody would be told that it is missing */
     for (size_t i = 0; map && i < map->n; i++) {
         struct str key = map->entries[i].key->text;
         if (!is_key(sets, n, key) && str_eq(key_nearest(sets, n, key).best, str_c(wanted)))
@@ -323,7 +328,7 @@ static int set_read(const struct field_set *sets, size_t n, size_t s, const stru
 
     for (const struct field *f = sets[s].fields; f && f->type != FIELD_END; f++) {
         const struct yaml_node *value = yaml_get(map, f->key);
-        if (!value && f->required && !is_misspelt(sets, n, map, f->key))
+        if (!value && f->required && !is_misspelt(sets, n, map, f->key, l->diags))
             res = load_err(l, map, CODE_missing_key, "%s is missing", f->key);
         if (row_read(f, value, place_of(&sets[s], f), l) != 0)
             res = -1;
@@ -353,8 +358,8 @@ int fields_read(const struct field *fields, const struct yaml_node *node, void *
     return fields_read_sets(&set, 1, node, l);
 }
 
-bool fields_misspelt(const struct field *fields, const struct yaml_node *map, const char *key)
+bool fields_misspelt(const struct field *fields, const struct yaml_node *map, const char *key, const struct load *l)
 {
     struct field_set set = {fields, NULL};
-    return is_misspelt(&set, 1, map, key);
+    return is_misspelt(&set, 1, map, key, l->diags);
 }

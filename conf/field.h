@@ -69,7 +69,7 @@ struct field_set { const struct field *fields; void *options; };
 int fields_read_sets(const struct field_set *, size_t n, const struct yaml_node *, struct load *) must_check;
 
 /* Is there an unknown key in the mapping that was probably meant for this one of the table? */
-bool fields_misspelt(const struct field *, const struct yaml_node *map, const char *key);
+bool fields_misspelt(const struct field *, const struct yaml_node *map, const char *key, const struct load *);
 
 /* One value of the given type; shared with hand-written readers. */
 int field_read(const struct field *, const struct yaml_node *, void *at, struct load *) must_check;

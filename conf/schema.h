@@ -19,7 +19,8 @@ struct schema_instance {
     const struct yaml_node *node;        /* where it stands */
     struct str owner;
     bool defined;                        /* under `define` */
-    bool used;                           /* some chain holds it */
+    bool used;                           /* some chain names it */
+    const struct chain_conf *last;       /* the last chain that holds it */
     bool broken;                         /* something in it is wrong: known by its name, and not judged further */
     struct schema_instance *next;
 };

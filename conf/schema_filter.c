@@ -43,10 +43,11 @@ static struct schema_instance *define_find(struct load *l, struct str name) { re
 /* `names_too`: a name from `define` may stand here. */
 static int unknown_filter(struct load *l, const struct yaml_node *at, bool names_too)
 {
+    struct place place = yaml_place(at);
     struct nearest near;
 
     l->filters_unknown = true;
-    if (names_too && schema_of(l)->define_broken)
+    if ((names_too && schema_of(l)->define_broken) || diags_has(l->diags, &place, CODE_unknown_name))
         return -1;
     nearest_init(&near, at->text);
     for (const struct filter *const *f = l->filters; *f; f++)
@@ -274,14 +275,6 @@ static void chain_flags(struct chain_conf *c, const struct instance *in)
     c->keep_body = c->keep_body > keep ? c->keep_body : keep;
 }
 
-static bool holds(const struct instance *const *v, size_t n, const struct instance *one)
-{
-    for (size_t i = 0; i < n; i++)
-        if (v[i] == one)
-            return true;
-    return false;
-}
-
 int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner, struct chain_conf *out)
 {
     int res = 0;
@@ -299,12 +292,13 @@ int schema_chain_read(struct load *l, const struct yaml_node *n, unsigned place,
         show_leave(l->show);
         if (!s || s->broken)
             res = -1;
-        if (s && s->used && holds(v, out->n, &s->inst))
+        if (s && s->last == out)
             res = load_err(l, n->entries[i].value, CODE_repeated, "\"%s\" stands twice in this list",
                            quoted(s->inst.name).text);
         if (!s)
             continue;
         s->used = true;
+        s->last = out;
         v[out->n++] = &s->inst;
         if (!s->broken)
             chain_flags(out, &s->inst);

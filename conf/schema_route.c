@@ -86,8 +86,12 @@ static int unknown_upstream(const struct yaml_node *n, struct load *l)
 {
     struct nearest near;
 
+    struct place at = yaml_place(n);
+
     if (schema_of(l)->upstreams_broken)
         return 0;
+    if (diags_has(l->diags, &at, CODE_unknown_name))
+        return -1;
     nearest_init(&near, n->text);
     for (size_t i = 0; i < l->snap->n_upstreams && !diags_full(l->diags); i++)
         nearest_try(&near, l->snap->upstreams[i].name);
@@ -262,8 +266,8 @@ static int one_read(struct route_conf *r, const struct yaml_node *n, struct load
         return load_err(l, n, CODE_kind, "a route is a mapping with match and upstream, or match and respond");
     l->node = n;
     int res = fields_read(schema_route_fields, n, r, l);
-    if (!yaml_get(n, "upstream") && !yaml_get(n, "respond") && !fields_misspelt(schema_route_fields, n, "upstream") &&
-        !fields_misspelt(schema_route_fields, n, "respond"))
+    if (!yaml_get(n, "upstream") && !yaml_get(n, "respond") && !fields_misspelt(schema_route_fields, n, "upstream", l) &&
+        !fields_misspelt(schema_route_fields, n, "respond", l))
         res = load_err(l, n, CODE_together, "a route needs an upstream, or a respond");
     if (keys_check(r, n, l) != 0 || name_read(r, n, l) != 0)
         res = -1;

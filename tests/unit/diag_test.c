@@ -38,11 +38,24 @@ static void say_at(const char *text, unsigned line, unsigned col, unsigned width
 
 #define SAID "error E012: unknown key \"x\"\n"
 
+/* Of a line that a machine wrote nothing is quoted: looking into it for each of many errors would take its time. */
+TEST(a_line_of_megabytes_is_not_quoted)
+{
+    static char text[65600];
+
+    memset(text, 'x', 65536);
+    memcpy(text + 65536, "\n", 2);
+    say_at(text, 1, 3, 1, "f.yaml:1:3: " SAID);
+    text[65535] = '\n';
+    say_at(text, 2, 1, 1, "f.yaml:2:1: " SAID "    2 | \n      | ^\n");
+}
+
 TEST(the_line_is_quoted_with_a_caret)
 {
     say_at("a: 1\n  burts: 50\n", 2, 3, 5, "f.yaml:2:3: " SAID "    2 |   burts: 50\n      |   ^~~~~\n");
     say_at("burts: 50", 1, 1, 0, "f.yaml:1:1: " SAID "    1 | burts: 50\n      | ^\n");
-    say_at("a\r\nb\rc\xc2\x85" "d\xe2\x80\xa8" "e", 5, 1, 9, "f.yaml:5:1: " SAID "    5 | e\n      | ^\n");
+    say_at("a\r\nb\r\n", 1, 2, 9, "f.yaml:1:2: " SAID "    1 | a\n      |  ^\n");
+    say_at("a\r\nb\rc\n", 2, 2, 1, "f.yaml:2:2: " SAID "    2 | b?c\n      |  ^\n");
     say_at("\xef\xbb\xbf" "ab", 1, 2, 1, "f.yaml:1:2: " SAID "    1 | ab\n      |  ^\n");
     say_at("ab\n", 1, 3, 0, "f.yaml:1:3: " SAID "    1 | ab\n      |   ^\n");
     say_at("ab\n", 2, 1, 0, "f.yaml:2:1: " SAID "    2 | \n      | ^\n");

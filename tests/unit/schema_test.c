@@ -168,6 +168,39 @@ TEST(matches_and_answers_have_caps)
     }
 }
 
+/* What each of many does must not cost as much as there are others: these took minutes, or would have. */
+TEST(many_by_many)
+{
+    static const struct { const char *what, *head, *first, *middle, *second; unsigned n; size_t errors; } rows[] = {
+        {"one unknown upstream, by alias", HEAD "upstreams:\n", "  upstream_number_%u: {endpoints: http://a}\n",
+         "routes:\n- {match: /, upstream: &x upstream_nimber_z}\n", "- {match: /%u, upstream: *x}\n", 30000, 1},
+        {"one unknown filter, by alias", HEAD "define:\n", "  filter_number_%u: request_id\n",
+         "routes:\n- {match: /, respond: {}, filters: [&x filter_nimber_z]}\n", "- {match: /%u, respond: {}, filters: [*x]}\n", 30000, 1},
+        {"a list of filters", HEAD "define:\n", "  f%u: request_id\n", "routes:\n- match: /\n  respond: {}\n  filters:\n", "  - f%u\n",
+         100000, 0},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        struct diags diags = {.n = 0};
+        struct page text = {0};
+        struct snapshot *s = NULL;
+
+        test_row("%s", rows[i].what);
+        page_printf(&text, "%s", rows[i].head);
+        for (unsigned k = 0; k < rows[i].n; k++)
+            page_printf(&text, rows[i].first, k);
+        page_printf(&text, "%s", rows[i].middle);
+        for (unsigned k = 0; k < rows[i].n; k++)
+            page_printf(&text, rows[i].second, k);
+        clock_t before = clock();
+        EXPECT_EQ(snapshot_load_text(str_of(text.at, text.len), "t", filters_all, &diags, &s), rows[i].errors ? -1 : 0);
+        EXPECT((clock() - before) / CLOCKS_PER_SEC < 10);          /* 0.5 s without sanitizers on an idle machine */
+        EXPECT_EQ(diags.errors, rows[i].errors);
+        page_free(&text);
+        snapshot_unref(&s);
+        diags_fini(&diags);
+    }
+}
+
 /* Everything is wrong: told in a bounded list, in about the time that a good file takes. */
 TEST(ten_thousand_wrong_routes)
 {
