@@ -311,7 +311,8 @@ static int row_read(const struct field *f, const struct yaml_node *value, void *
 
     show_enter(l->show, "%s", f->key);
     if (value && value->type == YAML_NULL)
-        res = load_err(l, value, CODE_no_value, "%s: has no value; leave the key out for its default", f->key);
+        res = load_err(l, value, CODE_no_value, f->required ? "%s: has no value, and needs one"
+                                                            : "%s: has no value; leave the key out for its default", f->key);
     else if (value)
         res = field_read(f, value, at, l);
     if (!value || (res != 0 && f->type != FIELD_MAP && f->type != FIELD_CUSTOM))

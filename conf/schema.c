@@ -173,6 +173,12 @@ const struct yaml_node *schema_map_of(struct load *l, const char *key, const str
     return map;
 }
 
+static bool has_no_value(const struct yaml_node *root, const char *key)
+{
+    const struct yaml_node *n = yaml_get(root, key);
+    return n && n->type == YAML_NULL;
+}
+
 int schema_read(struct schema *s, const struct yaml_node *root)
 {
     if (root->type == YAML_NULL)
@@ -180,6 +186,9 @@ int schema_read(struct schema *s, const struct yaml_node *root)
     size_t before = s->load.diags->errors;
     s->load.node = root;
     s->load.snap->node = root;
+    /* Without a value both were told already; who names something of theirs has it below a slip of the indentation. */
+    s->define_broken = has_no_value(root, "define");
+    s->upstreams_broken = has_no_value(root, "upstreams");
     show_root(s->load.show, root);
     int res = fields_read(schema_fields, root, s->load.snap, &s->load);
     if (schema_listens_check(s, root) != 0)

@@ -116,6 +116,9 @@ int schema_path_check(struct load *l, const struct yaml_node *n, const char *wha
             return load_err(l, n, CODE_path, "%s: \"%s\": blanks and characters outside ASCII must be percent-encoded", what,
                             quoted(path).text);
     }
+    if (params && memchr(path.at, '{', path.len))
+        return load_err(l, n, CODE_path, "%s: \"%s\": a segment that may be anything is written \":name\", not \"{name}\"; a "
+                        "literal brace is percent-encoded", what, quoted(path).text);
     enum uri_result res = uri_normalise(l->arena, path, &canonical, &query);
     if (res == URI_BAD)
         return load_err(l, n, CODE_path, "%s: \"%s\": no request has such a path: encoded slash, bad escape, "
@@ -181,6 +184,8 @@ static int method_check(struct load *l, const struct yaml_node *n)
 {
     if (load_public(l, n, "a method") != 0)
         return -1;
+    if (str_eq(n->text, STR("*")))
+        return load_err(l, n, CODE_method, "match.method: there is no \"*\"; leave the key out for any method");
     if (!http_is_token(n->text))
         return load_err(l, n, CODE_method, "match.method: \"%s\" is not a method", yaml_quoted(n).text);
     for (size_t j = 0; j < n->text.len; j++)

@@ -116,6 +116,12 @@ static int parser_failed(struct reader *r)
     if (p->error == YAML_SCANNER_ERROR && byte_at(r, p->problem_mark.index) == '\t')
         return fail(r, &p->problem_mark, CODE_not_yaml,
                     "not valid YAML: a tab may not indent or separate here; use spaces");
+    /* What people write who mean a text, such as host: *.example.com, and what libyaml has no good word for. */
+    size_t begin = p->context ? p->context_mark.index : p->problem_mark.index;
+    char first = p->error == YAML_SCANNER_ERROR ? byte_at(r, begin) : '\0';
+    if (first == '*' || first == '&' || first == '@' || first == '`' || first == '%')
+        return fail(r, p->context ? &p->context_mark : &p->problem_mark, CODE_not_yaml,
+                    "not valid YAML: a text that begins with \"%c\" must be in quotes", first);
     if (p->context)
         return fail(r, &p->problem_mark, CODE_not_yaml, "not valid YAML: %s, %s that begins at %zu:%zu", problem,
                     p->context, p->context_mark.line + 1, p->context_mark.column + 1);

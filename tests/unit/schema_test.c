@@ -177,7 +177,7 @@ TEST(many_by_many)
         {"one unknown filter, by alias", HEAD "define:\n", "  filter_number_%u: request_id\n",
          "routes:\n- {match: /, respond: {}, filters: [&x filter_nimber_z]}\n", "- {match: /%u, respond: {}, filters: [*x]}\n", 30000, 1},
         {"a list of filters", HEAD "define:\n", "  f%u: request_id\n", "routes:\n- match: /\n  respond: {}\n  filters:\n", "  - f%u\n",
-         100000, 0},
+         200000, 0},
     };
     for (size_t i = 0; i < array_len(rows); i++) {
         struct diags diags = {.n = 0};
