@@ -200,7 +200,7 @@ static bool starts(struct str word, struct str with)
 
 static bool word_is_secret(struct str word)
 {
-    static const char *const signs[] = {"KEY", "TOKEN", "SECRET", "PASS", "CRED", "AUTH"};
+    static const char *const signs[] = {"KEY", "TOKEN", "SECRET", "PASS", "CRED", "AUTH", "PASSWORD", "PASSWD"};
     for (size_t i = 0; i < array_len(signs); i++)
         if (starts(word, str_c(signs[i])) || str_ends_nocase(word, str_c(signs[i])))
             return true;
@@ -231,6 +231,13 @@ bool expand_is_secret(struct str name)
     return secret && !word_is_harmless(word);
 }
 
+/* Passwords hold slashes too, though they should not: so an "@" anywhere behind the scheme. */
+bool expand_has_user(struct str value)
+{
+    const char *at = value.len ? memmem(value.at, value.len, "://", 3) : NULL;
+    return at && memchr(at, '@', (size_t)(value.at + value.len - at)) != NULL;
+}
+
 /* `body` is what stands between ${ and }. */
 static void put_variable(struct expansion *x, struct str body)
 {
@@ -253,7 +260,7 @@ static void put_variable(struct expansion *x, struct str body)
         wrong(x, CODE_variable_form, "${%s}: write ${VAR}, ${VAR:-default}, ${VAR:?message} or ${file:/path}",
               quoted(body).text);
     else if (there)
-        put(x, str_c(value), expand_is_secret(str_c(name)));
+        put(x, str_c(value), expand_is_secret(str_c(name)) || expand_has_user(str_c(value)));
     else if (or_default)
         put(x, str_of(rest.at + 2, rest.len - 2), expand_is_secret(str_c(name)));
     else if (or_message)

@@ -17,7 +17,8 @@
  *   $${                a literal ${
  * Values are not looked through again. Control thread.
  *
- * What comes from a file is secret, and what comes from a variable whose name says so: expand_is_secret().
+ * What comes from a file is secret, and what comes from a variable whose name says so (expand_is_secret()), or whose value is
+ * a URL with a user in it: DATABASE_URL is mostly one with a password.
  */
 #define EXPAND_FILE_MAX 65536
 #define EXPAND_MAX ((size_t)1 << 20)      /* bytes of a scalar once its variables are put in */
@@ -40,9 +41,11 @@ int expand(struct arena *, struct str text, const struct scalar *, struct source
 
 /*
  * Does a variable of that name hold a secret? A word of it (they are separated by "_") begins or ends with KEY, TOKEN,
- * SECRET, PASS, CRED or AUTH, in any case; unless the last word says that it is something that is no secret: a place
+ * SECRET, PASS, PASSWORD, PASSWD, CRED or AUTH, in any case; unless the last word says that it is something that is no secret: a place
  * (KEYCLOAK_HOST, AUTH_SERVICE_PORT) or a measure (TOKENS_PER_MINUTE).
  */
 bool expand_is_secret(struct str name);
+/* Is it a URL with a user's name, and perhaps a password, before the host? */
+bool expand_has_user(struct str value);
 
 #endif

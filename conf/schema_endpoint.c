@@ -3,6 +3,7 @@
  * An upstream's endpoints: URLs of a scheme, a host and a port, and nothing else. Names are lower-cased, so that what
  * is the same host is the same text; they are resolved later, and again and again.
  */
+#include "conf/expand.h"
 #include "conf/named.h"
 #include "conf/schema.h"
 #include "conf/yaml.h"
@@ -49,8 +50,6 @@ static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml
 
     if (holds(rest, '/') || holds(rest, '?') || holds(rest, '#'))
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": may not have a path; a route's rewrite does that", url);
-    if (holds(rest, '@'))
-        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": may not have a user name", url);
     if (!address_split(rest, &host, &port, &bracketed) || host.len == 0)
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": write it like http://host:8000 or http://[::1]:8000", url);
     e->port = HTTP_PORT;
@@ -80,6 +79,8 @@ static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct l
 
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "an endpoint is a URL such as http://host:8000");
+    if (expand_has_user(n->text))            /* told without the URL */
+        return load_err(l, n, CODE_endpoint, "endpoint: a URL with a user name or a password in it may not stand here");
     if (load_public(l, n, "an address") != 0)
         return -1;
     e->url = n->text;

@@ -175,7 +175,7 @@ TEST(names_of_secrets)
 {
     static const char *const secret[] = {"KEY", "API_KEY", "APIKEY", "OPENAI_API_KEY_2", "token", "GITHUB_TOKENS",
         "DB_PASS", "PASSWORD", "DB_PASSWD", "PASSPHRASE_FILE", "CREDENTIALS", "AUTHORIZATION", "Client_Secret", "MYSQLPASS",
-        "AUTH", "HOST_KEY"};
+        "AUTH", "HOST_KEY", "PGPASSWORD", "MYSQL_ROOTPASSWD"};
     static const char *const open[] = {"HOST", "MODEL", "", "_", "PORT", "KEYCLOAK_HOST", "AUTH_SERVICE_PORT", "AUTH_URL",
         "TOKENS_PER_MINUTE", "TOKEN_RATE", "COMPASSION", "LIMIT"};
     for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
@@ -188,6 +188,12 @@ TEST(names_of_secrets)
     }
     setenv("WEIR_TEST_KEY", "k", 1);
     expect("a ${WEIR_TEST_KEY} ${WEIR_TEST_NONE_KEY:-d}", "a k d | a *** ***");
+    setenv("WEIR_TEST_URL", "postgres://u:p@db/x", 1);
+    expect("${WEIR_TEST_URL}", "postgres://u:p@db/x | ***");
+    setenv("WEIR_TEST_URL", "http://u:p/@db", 1);
+    expect("${WEIR_TEST_URL}", "http://u:p/@db | ***");
+    setenv("WEIR_TEST_URL", "http://db/x", 1);
+    expect("${WEIR_TEST_URL}", "http://db/x");
 }
 
 TEST(nothing_outside_is_reached_when_sealed)
