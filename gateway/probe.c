@@ -141,6 +141,7 @@ static void connect_next(struct probe *p)
     }
     if (p->short_of) {
         log_limited(&p->limit, LOG_ERROR, "health", "cannot check: %s", strerror(errno));
+        check_break_off(p);
         next_set(p, clock_mono(p->probes->clock));
         return;
     }

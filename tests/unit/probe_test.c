@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include "conf/shared.h"
 #include "lib/log.h"
@@ -542,6 +543,32 @@ TEST(a_check_that_changes)
     run(0, 1);
     EXPECT(!strncmp(s->request, "GET /new ", 9));
     EXPECT_EQ(seen_of(0).checks_failed, 0);
+    world_fini();
+}
+
+/* One address refused, and there is no descriptor for the next: what weir lacks says nothing of the endpoint. */
+TEST(short_of_files_between_two_addresses)
+{
+    struct rlimit before, none;
+    world_init();
+    struct address v[2] = {nowhere(), nowhere()};
+    probes_begin("\"http://name.test\"", CHECK(", fall: 1"), 1);
+    probes_addresses(world.probes, STR("name.test"), v, 2);
+    health_addresses(world.healths.v[0]->v[0], 2);
+    unsigned files = open_files();
+    while (open_files() == files)
+        event_base_loop(world.base, EVLOOP_ONCE);            /* until it connects */
+    EXPECT_EQ(seen_of(0).checks_failed, 0);
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct timeval while_ = {0, 100000};
+    event_base_loopexit(world.base, &while_);
+    event_base_dispatch(world.base);
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_EQ(seen_of(0).checks_failed, 0);
+    run(0, 1);                                               /* it goes on */
     world_fini();
 }
 
