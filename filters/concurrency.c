@@ -10,7 +10,8 @@
  *
  * A reload that adds or takes away `key` changes what a ticket in flight counts in. So an instance has two sets, one semaphore
  * for all and one a key, each made when it is first asked for; the options of a request say which one it asks, and the other one
- * drains. Until it has drained, requests of both configurations may be at the upstream at once.
+ * drains, by the rule that it had: a `max` for all says nothing about one a key. Until it has drained, requests of both
+ * configurations may be at the upstream at once.
  *
  * In shadow mode nobody waits and nobody is refused: who would find a slot takes one, so that `in_flight` goes up to `max`
  * as it would; who would not is counted as one who would have had to wait (with `queue: 0`: as refused) and takes none. Whether
@@ -63,11 +64,9 @@ static void concurrency_adopt(void *shared, const void *options, bool fresh, uin
 
     if (fresh)
         rng_entropy(&c->secret, sizeof c->secret);
-    if (c->for_all)
-        semaphores_set_rule(c->for_all, &o->rule, now);
-    if (c->by_key)
-        semaphores_set_rule(c->by_key, &o->rule, now);
-    if (!*asked)                     /* no worker looks at this one before it has the snapshot that asks for it */
+    if (*asked)
+        semaphores_set_rule(*asked, &o->rule, now);
+    else                             /* no worker looks at this one before it has the snapshot that asks for it */
         *asked = semaphores_new(is_keyed(o), &o->rule);
 }
 

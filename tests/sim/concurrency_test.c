@@ -545,11 +545,36 @@ TEST(each_key_follows_the_new_rule)
     sim_reload(s, MAX(3, ", key: \"header:x-api-key\""));
     EXPECT_EQ(busy(s), 6);
     EXPECT_EQ(waiting(s), 2);
-    sim_reload(s, MAX(4, ""));                       /* those that drain do too */
-    EXPECT_EQ(busy(s), 8);
     EXPECT_EQ(answer_all(s), 8);
-    expect_all_slots(s, 4);
+    expect_all_slots(s, 3);
     SIM_END(s);
+}
+
+/* A max for all and one for each key are two things: who waits for the one that is gone does so by its own. */
+TEST(what_drains_keeps_its_rule)
+{
+    static const struct { const char *from, *to; unsigned in; } rows[] = {
+        {MAX(4, ""), MAX(1, ", key: \"header:x-api-key\""), 4},
+        {MAX(2, ", key: \"header:x-api-key\""), MAX(100, ""), 2},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%s", rows[i].to);
+        struct sim *s = start(rows[i].from, 2);
+        struct sim_conn *c[8];
+        for (unsigned k = 0; k < 8; k++)
+            c[k] = ask_with(s, k, "/", KEY_A);
+        EXPECT_EQ(busy(s), rows[i].in);
+        sim_reload(s, rows[i].to);
+        for (unsigned left = 8; left > rows[i].in; left--) {
+            EXPECT_EQ(busy(s), rows[i].in);
+            EXPECT_EQ(waiting(s), left - rows[i].in);
+            answer(busy_one(s));
+        }
+        answer_all(s);
+        for (unsigned k = 0; k < 8; k++)
+            EXPECT(is_served(c[k]));
+        SIM_END(s);
+    }
 }
 
 TEST(a_shorter_queue_puts_nobody_out)

@@ -234,7 +234,7 @@ TEST(rows_and_values_of_its_figures)
     arena_fini(&arena);
 }
 
-/* Both kinds of semaphores may be there, whichever came first; both follow the rule. */
+/* Both kinds of semaphores may be there, whichever came first. */
 TEST(a_reload_may_change_anything)
 {
     static const char *const rows[] = {
