@@ -223,7 +223,7 @@ void client_done(struct down *d, enum reason reason)
 /* Of a connection that has a request under way and is not read now: is the client still there? */
 static bool client_gone(struct client *c, unsigned what)
 {
-    if (c->s.hangup && c->state != CLIENT_TUNNEL && !c->listener->conf->half_close_keep)
+    if (c->s.hangup && c->state != CLIENT_TUNNEL && !c->half_close_keep)
         return true;
     return (what & STREAM_READ) && c->s.ops->broken(&c->s);
 }

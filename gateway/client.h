@@ -47,6 +47,7 @@ struct client {
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
     bool fresh;                      /* no request yet */
+    bool half_close_keep;            /* as the last request's configuration has it, until its answer is taken */
     bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
 };
 

@@ -34,6 +34,7 @@ static struct request *exchange_new(struct client *c)
     c->down.req = r;
     c->fresh = false;
     c->paused = false;
+    c->half_close_keep = c->listener->conf->half_close_keep;
     return r;
 }
 
@@ -253,7 +254,7 @@ static void at_eof(struct client *c, enum io io)
 {
     if (c->state == CLIENT_TUNNEL && io == IO_EOF)
         request_fin(c->down.req);
-    else if (c->state == CLIENT_IDLE && io == IO_EOF && stream_backlog(&c->s) > 0 && c->listener->conf->half_close_keep)
+    else if (c->state == CLIENT_IDLE && io == IO_EOF && stream_backlog(&c->s) > 0 && c->half_close_keep)
         client_finish(c);            /* it still takes its last answer */
     else
         client_close(c, REASON_client_gone);
@@ -321,7 +322,6 @@ void client_read(struct client *c)
         }
         budget -= bytes.len;
     }
-    if (c->s.hangup && (c->state == CLIENT_BUSY || (c->state == CLIENT_BODY && c->paused))
-        && !c->listener->conf->half_close_keep)
+    if (c->s.hangup && (c->state == CLIENT_BUSY || (c->state == CLIENT_BODY && c->paused)) && !c->half_close_keep)
         client_close(c, REASON_client_gone);
 }

@@ -105,6 +105,30 @@ TEST(while_it_streams)
     SIM_END(s);
 }
 
+/* Whoever ended its side of the connection under a rule that allows it gets the answer. */
+TEST(while_a_half_closed_client_waits)
+{
+    struct sim *s = sim_new("version: 1\nlisten: [{at: \"127.0.0.1:8080\", half_close: keep}]\n"
+                            "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"]}}\nroutes: [{match: /, upstream: api}]\n");
+    s->client_window = 10;
+    struct sim_conn *c = sim_client(s);
+    c->stalled = true;
+    sim_send(c, GET);
+    sim_fin(c);
+    sim_run(s);
+    struct sim_conn *u = sim_next(s);
+    sim_say(u, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+    sim_reload(s, RESPOND);
+    sim_drink(c, 3);
+    EXPECT(!sim_closed(c));
+    sim_say(u, "k");
+    while (c->end.out_len > 0)
+        sim_drink(c, 3);
+    EXPECT_GOT(c, OK);
+    EXPECT(sim_closed(c) && !sim_cut(c));
+    SIM_END(s);
+}
+
 TEST(while_it_waits_to_try_again)
 {
     struct sim *s = sim_new(CONF("81", ", filters: [{retry: {backoff: 1s..2s, jitter: none}}]"));
