@@ -41,8 +41,8 @@ int expand(struct arena *, struct str text, const struct scalar *, struct source
 
 /*
  * Does a variable of that name hold a secret? A word of it (they are separated by "_") begins or ends with KEY, TOKEN,
- * SECRET, PASS, PASSWORD, PASSWD, CRED or AUTH, in any case; unless the last word says that it is something that is no secret: a place
- * (KEYCLOAK_HOST, AUTH_SERVICE_PORT) or a measure (TOKENS_PER_MINUTE).
+ * SECRET, PASS, PASSWORD, PASSWD, CRED or AUTH, in any case; unless the last word says that it is something that is no
+ * secret: a place (KEYCLOAK_HOST, AUTH_SERVICE_PORT) or a measure (TOKENS_PER_MINUTE).
  */
 bool expand_is_secret(struct str name);
 /* Is it a URL with a user's name, and perhaps a password, before the host? */
