@@ -21,6 +21,7 @@
 #include "access_log.h"
 #include "admin.h"
 #include "conf/diag.h"
+#include "conf/yaml.h"
 #include "control_impl.h"
 #include "lib/check.h"
 #include "lib/log.h"
@@ -62,6 +63,20 @@ static int listen_open(struct change *ch, size_t l, struct err *err)
     return 0;
 }
 
+/* Said where the address or path stands; `node` NULL: nowhere. */
+static int refused(struct diags *diags, enum diag_code code, const struct yaml_node *node, const struct err *err)
+{
+    if (!node)
+        return diag_error(diags, NULL, code, "%s", err->text);
+    struct place at = yaml_place(node);
+    return diag_error(diags, &at, code, "%s", err->text);
+}
+
+static const struct yaml_node *key_of(const struct yaml_node *map, const char *key)
+{
+    return map && map->type == YAML_MAP ? yaml_get(map, key) : NULL;
+}
+
 static int sockets_open(struct change *ch, struct diags *diags)
 {
     size_t n = ch->control->n * ch->snap->n_listens;
@@ -72,7 +87,7 @@ static int sockets_open(struct change *ch, struct diags *diags)
     for (size_t l = 0; l < ch->snap->n_listens; l++) {
         struct err err = {0};
         if (!has_listen(ch->control->snap, &ch->snap->listens[l].address) && listen_open(ch, l, &err) != 0)
-            res = diag_error(diags, NULL, CODE_listen, "%s", err.text);
+            res = refused(diags, CODE_listen, key_of(ch->snap->listens[l].node, "at"), &err);
     }
     return res;
 }
@@ -92,7 +107,7 @@ static int admin_make(struct change *ch, const struct listen_conf *conf, bool pr
     struct err err = {0};
     if (!conf->at.len || admin_open(ch->control->base, conf, probes_only, &source, out, &err) == 0)
         return 0;
-    return diag_error(diags, NULL, CODE_listen, "%s", err.text);
+    return refused(diags, CODE_listen, key_of(ch->snap->node, probes_only ? "probes" : "admin"), &err);
 }
 
 static int admins_open(struct change *ch, struct diags *diags)
@@ -116,7 +131,7 @@ static int log_open(struct change *ch, struct diags *diags)
     ch->log_new = !then || now->log_to != then->log_to || !str_eq(now->log_path, then->log_path);
     if (!ch->log_new || access_log_open(now->log_to, now->log_path, ch->control->n, &ch->log, &err) == 0)
         return 0;
-    return diag_error(diags, NULL, CODE_log_file, "%s", err.text);
+    return refused(diags, CODE_log_file, key_of(key_of(now->node, "log"), "to"), &err);
 }
 
 int change_prepare(struct change *ch, struct control *c, struct snapshot *snap, struct diags *diags)
