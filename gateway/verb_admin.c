@@ -137,6 +137,27 @@ int verb_reload(int argc, char **argv)
     return command_whom(&c, command_admin, &at) == 0 ? command_tell(&c, &at, &ask) : EXIT_CONFIG;
 }
 
+/* What the gateway says is JSON; people read a sentence. */
+static int breaker_tell(const struct command *c, const struct address *at, const struct admin_ask *ask)
+{
+    struct page body = {0};
+    struct err err = {0};
+    int status = admin_ask(at, ask, &body, &err);
+    const char *list = status == 404 ? strstr(body.at, "\"instances\":[") : NULL;
+    if (status < 0)
+        fprintf(stderr, "weir breaker: %s\n", err.text);
+    else if (status == 200)
+        printf("%s: %s\n", c->words[0],
+               c->words[1][0] == 'a' ? "judges by itself" : c->words[1][0] == 'o' ? "held open" : "held closed");
+    else if (list)
+        fprintf(stderr, "weir breaker: no breaker is called \"%.80s\"; there %s%.*s\n", c->words[0],
+                list[13] == ']' ? "is none" : "are: ", (int)strcspn(list + 13, "]"), list + 13);
+    else
+        fputs(body.at, stderr);
+    page_free(&body);
+    return status == 200 ? EXIT_FINE : EXIT_CONFIG;
+}
+
 int verb_breaker(int argc, char **argv)
 {
     struct admin_ask ask = {.method = "POST", .patience = 10 * NSEC_PER_SEC};
@@ -146,7 +167,8 @@ int verb_breaker(int argc, char **argv)
     int status = command_read(&c, "breaker", 2, argc, argv);
     if (status != EXIT_FINE)
         return status;
-    if (c.n != 2)
+    bool known = c.n == 2 && (!strcmp(c.words[1], "open") || !strcmp(c.words[1], "closed") || !strcmp(c.words[1], "auto"));
+    if (!known)
         return verbs_misused("breaker", "takes an instance's name, and open, closed or auto");
     if (command_whom(&c, command_admin, &at) != 0)
         return EXIT_CONFIG;
@@ -155,7 +177,7 @@ int verb_breaker(int argc, char **argv)
     page_printf(&path, "&word=");
     admin_query_value(&path, str_c(c.words[1]));
     ask.path = path.at;
-    status = command_tell(&c, &at, &ask);
+    status = breaker_tell(&c, &at, &ask);
     page_free(&path);
     return status;
 }

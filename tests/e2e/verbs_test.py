@@ -248,11 +248,13 @@ class Breaker(Verbs):
         w = self.weir(LOCAL)
         for word, state in (("open", 2), ("auto", 1), ("closed", 0)):
             r = self.run_weir("breaker", "-c", w.conf_path, "fuse", word)
-            self.assertEqual((r.returncode, r.stderr), (0, ""))
+            said = {"open": "fuse: held open\n", "auto": "fuse: judges by itself\n", "closed": "fuse: held closed\n"}[word]
+            self.assertEqual((r.returncode, r.stdout, r.stderr), (0, said, ""))
             self.assertEqual(w.metrics()['weir_breaker_state{instance="fuse",mode="enforce"}'], state)
         r = self.run_weir("breaker", "-a", "127.0.0.1:%d" % w.admin, "nobody", "open")
         self.assertEqual(r.returncode, 1)
-        self.assertIn('"instances":["fuse"]', r.stderr)
+        self.assertEqual(r.stderr, 'weir breaker: no breaker is called "nobody"; there are: "fuse"\n')
+        self.assertEqual(self.run_weir("breaker", "-c", w.conf_path, "fuse", "shut").returncode, 2)
 
 
 if __name__ == "__main__":
