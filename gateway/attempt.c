@@ -125,9 +125,10 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     a->active = false;
     if (reason != REASON_none && by != BY_CLIENT && by != BY_US) {
         static struct log_limit limit;
-        log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s%s%s", STR_ARG(r->leg.conf->name),
-                    a->endpoint ? a->endpoint->url.at : "-", reason_name(reason), a->fault ? ": " : "",
-                    a->fault ? a->fault : "");
+        const char *why = a->fault && strcmp(a->fault, reason_name(reason)) != 0 ? a->fault : NULL;
+        log_limited(&limit, LOG_WARN, "upstream", STR_FMT "%s%s: %s%s%s", STR_ARG(r->leg.conf->name),
+                    a->endpoint ? ": " : "", a->endpoint ? a->endpoint->url.at : "", reason_name(reason), why ? ": " : "",
+                    why ? why : "");
     }
 }
 
