@@ -142,7 +142,8 @@ void nearest_try(struct nearest *n, struct str candidate)
     if (more >= n->distance)
         return;
     unsigned d = distance(n->word, candidate);
-    if (d < n->distance) {
+    size_t longer = candidate.len > n->word.len ? candidate.len : n->word.len;
+    if (d < n->distance && 2 * d < longer) {         /* most of it stays: "foo" does not mean "fmt" */
         n->distance = d;
         n->best = candidate;
     }

@@ -60,7 +60,7 @@ TEST(the_nearest_word_is_meant)
     static const struct { const char *word, *hint; } rows[] = {
         {"upstrem", "; did you mean \"upstream\"?"}, {"UPSTREAM", "; did you mean \"upstream\"?"},
         {"macth", "; did you mean \"match\"?"}, {"rat", "; did you mean \"rate\"?"}, {"reponds", "; did you mean \"respond\"?"},
-        {"to", ""}, {"bananas", ""}, {"502", ""}, {"5xx", ""}, {"", ""},
+        {"to", ""}, {"rut", ""}, {"bananas", ""}, {"502", ""}, {"5xx", ""}, {"", ""},
         {"upstreamupstreamupstreamupstreamupstreamupstream", ""},
     };
     for (size_t i = 0; i < array_len(rows); i++) {
