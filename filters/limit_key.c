@@ -49,7 +49,7 @@ static int unknown(struct str text, struct str word, const struct yaml_node *n, 
     nearest_init(&near, word);
     for (size_t i = 0; i < array_len(part_types); i++)
         nearest_try(&near, part_types[i].word);
-    return load_err(l, n, CODE_key_expression, "\"%s\" is nothing to tell callers apart by; " WORDS " is%s", quoted(text).text,
+    return load_err(l, n, CODE_key_expression, "\"%s\" is nothing to tell callers apart by; write " WORDS "%s", quoted(text).text,
                     nearest_hint(&near).text);
 }
 

@@ -142,10 +142,10 @@ TEST(what_may_be_written)
 TEST(what_may_not)
 {
     static const struct { const char *yaml; unsigned col; const char *error; } rows[] = {
-        {"key: heder:x-api-key", 6, "\"heder:x-api-key\" is nothing to tell callers apart by; client_ip, header:NAME, "
-         "cookie:NAME, query:NAME, param:NAME, host, route, consumer or all is; did you mean \"header\"?"},
-        {"key: [client_ip, x]", 18, "\"x\" is nothing to tell callers apart by; client_ip, header:NAME, cookie:NAME, "
-         "query:NAME, param:NAME, host, route, consumer or all is"},
+        {"key: heder:x-api-key", 6, "\"heder:x-api-key\" is nothing to tell callers apart by; write client_ip, header:NAME, "
+         "cookie:NAME, query:NAME, param:NAME, host, route, consumer or all; did you mean \"header\"?"},
+        {"key: [client_ip, x]", 18, "\"x\" is nothing to tell callers apart by; write client_ip, header:NAME, cookie:NAME, "
+         "query:NAME, param:NAME, host, route, consumer or all"},
         {"key: 'header:'", 6, "\"header:\" lacks a name; write it like \"header:NAME\""},
         {"key: header:Host", 6, "header:Host: write `host`, which knows no port and no case"},
         {"key: header:te", 6, "header:te belongs to the connection and is gone before filters run"},

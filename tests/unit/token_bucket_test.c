@@ -242,8 +242,8 @@ TEST(what_may_not)
         {"{rate: 10/s, delay: 2}", 21, "delay: \"2\" has no unit; write it like 250ms, 2s, 5m or 1h"},
         {"{rate: 10/s, delay: 2h}", 21, "delay: 2h is too large; at most 1h"},
         {"{rate: 10/s, headers: no}", 23, "headers: \"no\" is neither true nor false; write false"},
-        {"{rate: 10/s, key: ip}", 19, "\"ip\" is nothing to tell callers apart by; client_ip, header:NAME, cookie:NAME, "
-         "query:NAME, param:NAME, host, route, consumer or all is"},
+        {"{rate: 10/s, key: ip}", 19, "\"ip\" is nothing to tell callers apart by; write client_ip, header:NAME, cookie:NAME, "
+         "query:NAME, param:NAME, host, route, consumer or all"},
         {"{rate: 10/s, key: consumer}", 19, "no filter of this configuration provides \"consumer\""},
         {"{rate: 10/s, bursts: 1}", 14, "unknown key \"bursts\"; did you mean \"burst\"?"},
     };
