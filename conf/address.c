@@ -108,6 +108,8 @@ int address_parse(struct str text, struct address *a, struct err *err)
     if (!address_split(text, &host, &port, &bracketed))
         return err_set(err, "\"%s\" is not an address; write it like 127.0.0.1:8080, [::1]:8080 or unix:/run/weir.sock",
                        quoted(text).text);
+    if (!port.at && address_port(host, &number))
+        return err_set(err, "\"%s\" is a port alone; write it like 127.0.0.1:%u", quoted(text).text, number);
     if (!port.at)
         return err_set(err, "\"%s\" has no port; write it like 127.0.0.1:8080", quoted(text).text);
     if (!address_port(port, &number))
