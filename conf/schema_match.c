@@ -26,7 +26,7 @@ const struct field schema_match_fields[] = {
      .json = SCHEMA_ONE_OR_MORE("method"),
      .help = "One method or a list of them; without it, any."},
     {.key = "header", .type = FIELD_PAIRS, .offset = offsetof(struct route_match, headers),
-     .help = "Header fields that must be there with exactly that value; `\"*\"` is any value."},
+     .help = "Header fields that must be there with exactly that value; `\"*\"` is any value, an empty one too."},
     {.type = FIELD_END},
 };
 
@@ -70,7 +70,7 @@ static int params_check(struct load *l, const struct yaml_node *n, const char *w
     struct str s;
     int res = 0;
     for (size_t pos = 0; segment_next(path, &pos, &s);) {
-        if (str_eq(s, STR("*")) || str_eq(s, STR("**")))
+        if (s.len && s.at[s.len - 1] == '*')
             res = load_err(l, n, CODE_path, "%s: there is no \"*\"; a trailing \"/\" is everything below, "
                             "\":name\" one segment",
                             what);
