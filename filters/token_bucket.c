@@ -395,8 +395,8 @@ static void over_say(const struct token_bucket *b, const struct token_bucket_opt
                  "paid back", owing.all ? "" : "at least ", (unsigned long long)owing.over, (unsigned long long)owing.owe,
                  to->delay ? "wait, or are refused," : "are refused");
     else if (owing.owe > 0)
-        plan_say(notes, PLAN_KEEPS, "%s%llu callers have a debt, and none is refused for it", owing.all ? "" : "at least ",
-                 (unsigned long long)owing.owe);
+        plan_say(notes, PLAN_KEEPS, "%s%llu caller%s a debt, and none is refused for it", owing.all ? "" : "at least ",
+                 (unsigned long long)owing.owe, owing.owe == 1 ? " has" : "s have");
     else
         plan_say(notes, PLAN_KEEPS, "nobody owes anything now");
 }
