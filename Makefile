@@ -89,6 +89,7 @@ help:  ## this list
 
 run:  ## build, then start the gateway on :8080 with a mock upstream behind it, until Ctrl-C
 	@tests/tools/deps.sh build
+	@test -s $(BUILD)/weir || echo "building $(BUILD)/weir: a minute or two, the first time"
 	@$(MAKE) -s all
 	@tests/tools/run.sh $(BUILD)/weir conf/weir.yaml
 
