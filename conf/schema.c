@@ -75,7 +75,7 @@ static int log_format_read(void *at, const struct yaml_node *n, struct load *l)
 
 static const struct field log_fields[] = {
     {.key = "to", .type = FIELD_CUSTOM, .parse = log_to_read, .fallback = "stdout",
-     .form = "`stdout`, `stderr`, `none` or a path",
+     .form = "`stdout`, `stderr`, `none` or an absolute path",
      .json = "{\"anyOf\":[{\"enum\":[\"stdout\",\"stderr\",\"none\"]}," SCHEMA_REF("path") "]}",
      .help = "Where the access log goes. A file is opened for appending."},
     {.key = "format", .type = FIELD_CUSTOM, .parse = log_format_read, .fallback = "json", .form = "`json`",

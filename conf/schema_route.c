@@ -201,7 +201,7 @@ const struct field schema_route_fields[] = {
      .json = "{\"anyOf\":[" SCHEMA_REF("url_path") ",{\"allOf\":[@," SCHEMA_ONE_OF("prefix", "path") "]}]}",
      .help = "The path that the upstream sees instead; the query stays."},
     {.key = "max_body", .type = FIELD_SIZE, .offset = ROUTE(max_body), .min = 1,
-     .help = "The largest request body that is let through; a larger one is answered 413."},
+     .help = "The largest request body that is let through; a larger one is answered 413. Without it there is no bound."},
     {.key = "timeout", .type = FIELD_DURATION, .offset = ROUTE(total_timeout), .fallback = "60s", .min = NSEC_PER_MSEC,
      .max = 24 * 3600 * NSEC_PER_SEC,
      .help = "How long the head of the final answer may take from the arrival of the request's, waiting included."},

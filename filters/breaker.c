@@ -71,10 +71,10 @@ static const struct field breaker_fields[] = {
      .max = COUNT_MOST, .help = "It does not open on fewer attempts in the window."},
     {.key = "open", .type = FIELD_DURATION_RANGE, .offset = OPTION(open), .fallback = "5s..60s", .min = NSEC_PER_MSEC,
      .max = TIME_MOST,
-     .help = "How long it stays open, the least and the most: twice as long whenever a probe fails, and 20 % more or "
+     .help = "How long it stays open, the least and the most: twice as long whenever a probe fails, and 20% more or "
              "less. Then 1, 2 and 4 requests at a time are let in as probes, until 5 were answered."},
     {.key = "ramp", .type = FIELD_DURATION, .offset = OPTION(ramp), .fallback = "10s", .max = TIME_MOST,
-     .help = "How long it takes, once closed, to let in all again, from 10 % on."},
+     .help = "How long it takes, once closed, to let in all again, from 10% on."},
     {.key = "slow", .type = FIELD_MAP, .offset = OPTION(slow), .sub = slow_fields,
      .help = "Opens it also when too many answers are slow."},
     {.key = "scope", .type = FIELD_ENUM, .offset = OPTION(scope), .words = scope_words, .fallback = "upstream",
