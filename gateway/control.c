@@ -240,7 +240,9 @@ static uint64_t files_raise(void)
     lim.rlim_cur = lim.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &lim) != 0)
         lim.rlim_cur = before;
-    if (lim.rlim_cur != before)
+    if (lim.rlim_cur == before)
+        log_info("control", "open files: %llu", (unsigned long long)before);
+    else
         log_info("control", "open files: %llu (was %llu)", (unsigned long long)lim.rlim_cur, (unsigned long long)before);
     return lim.rlim_cur;
 }
