@@ -27,7 +27,7 @@
 #include "lib/page.h"
 #include "lib/rng.h"
 
-enum { ANSWER_MAX = 16 * 1024 };
+enum { ANSWER_MAX = 16 * 1024, LATE_NS = 5 * 1000000 };
 
 static const struct http_limits limits = {.head = ANSWER_MAX, .target = 1, .fields = HTTP_FIELDS_MAX};
 
@@ -42,6 +42,8 @@ struct probe {
     size_t tried;                    /* addresses, by the check that runs */
     struct page request;
     uint64_t due;                    /* when the next check begins */
+    uint64_t deadline;               /* of the one that runs */
+    bool spared;                     /* it was given the time that the loop missed */
     enum probe_state state;
     struct event timer, io;
     int fd;                          /* -1: none */
@@ -155,8 +157,23 @@ static void check_begin(struct probe *p)
         return;
     }
     p->tried = p->sent = p->len = 0;
-    timer_set(p, time_after(clock_mono(p->probes->clock), p->health->conf->check.timeout));
+    p->spared = false;
+    p->deadline = time_after(clock_mono(p->probes->clock), p->health->conf->check.timeout);
+    timer_set(p, p->deadline);
     connect_next(p);
+}
+
+/* While the loop stood still, which it does while a large configuration is read, nobody looked whether there was an answer: that
+ * time comes on top, once. */
+static bool spare(struct probe *p)
+{
+    uint64_t now = clock_mono(p->probes->clock), late = now > p->deadline ? now - p->deadline : 0;
+    if (p->spared || late < LATE_NS)
+        return false;
+    p->spared = true;
+    p->deadline = time_after(now, late);
+    timer_set(p, p->deadline);
+    return true;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -165,7 +182,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     if (p->state == PROBE_WAITING)
         check_begin(p);
-    else
+    else if (!spare(p))
         check_end(p, p->state == PROBE_CONNECTING ? REASON_connect_timeout : REASON_first_byte_timeout, 0);
 }
 

@@ -574,6 +574,29 @@ TEST(short_of_files_between_two_addresses)
 
 /* ---- when ---- */
 
+/* The loop stands still, as it does while a large configuration is read: the endpoint answered all the same. */
+TEST(time_that_the_loop_missed_does_not_count)
+{
+    world_init();
+    struct server *s = server_listen(&world.servers[0], false);
+    probes_begin(url_of(s), ", health: {path: /, every: 40ms, timeout: 40ms, fall: 1}", 1);
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t until;
+        unsigned files = open_files();
+        while (open_files() <= files)
+            event_base_loop(world.base, EVLOOP_ONCE);        /* until a check begins */
+        until = clock_mono(&clock_real) + 300 * NSEC_PER_MSEC;
+        while (clock_mono(&clock_real) < until) {
+        }
+        run(0, i + 1);
+    }
+    EXPECT_EQ(seen_of(0).checks_failed, 0);
+    s->how = SILENT;                                         /* and one that does not answer is found out */
+    run_until(0, "down");
+    EXPECT_CSTR(seen_of(0).last_failure.text, "first_byte_timeout");
+    world_fini();
+}
+
 /* Checks of many endpoints do not begin together, nor in their order. A machine that stands still now and then makes them
  * come together, but not three times. */
 TEST(first_checks_are_spread)
