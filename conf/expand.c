@@ -172,6 +172,8 @@ static void put_file(struct expansion *x, struct str name)
         struct source_file *file = sources_add(x->sources, arena_strdup(x->sources->arena, name), SOURCE_SECRET);
         if (!file)
             wrong(x, CODE_too_much, "more than %d files", SOURCES_MAX);
+        else if (diags_full(x->diags))       /* nobody is told; and each error would read the file again */
+            wrong(x, CODE_secret_file, "not read");
         else if (file->secret.at || file_load(x, file))
             put(x, file->secret, true);
     }

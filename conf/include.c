@@ -34,6 +34,7 @@ struct inclusion {
     struct section sections[SECTIONS_MAX];       /* one for each row of schema_fields */
     struct file_id { uint64_t device, inode; } ids[INCLUDE_FILES_MAX + 1];
     size_t n_files;
+    size_t names_left;               /* for patterns to look at */
     bool failed;
 };
 
@@ -242,14 +243,16 @@ static void file_include(struct inclusion *in, const struct yaml_node *n, const 
 
 static void pattern_include(struct inclusion *in, const struct yaml_node *n, const char *pattern)
 {
-    struct pattern_names names;
-    enum pattern_result res = pattern_expand(in->set->arena, pattern, INCLUDE_FILES_MAX, &names);
+    struct pattern_names names = {NULL, 0};
+    bool listed = sources_add_glob(in->set->sources, pattern);
+    enum pattern_result res = !listed ? PATTERN_TOO_MANY
+                            : pattern_expand(in->set->arena, pattern, INCLUDE_FILES_MAX, &in->names_left, &names);
 
-    if (!sources_add_glob(in->set->sources, pattern) || res == PATTERN_TOO_MANY)
+    if (res == PATTERN_TOO_MANY)
         include_failed(in, n, CODE_too_much, "include: more than %d files", INCLUDE_FILES_MAX);
     else if (res == PATTERN_TOO_WIDE)
-        include_failed(in, n, CODE_too_much, "include: %s: more than %d names to look at", quoted(n->shown).text,
-                       PATTERN_LOOKED_AT);
+        include_failed(in, n, CODE_too_much, "include: %s: more than %d names to look at, by all patterns together",
+                       quoted(n->shown).text, PATTERN_LOOKED_AT);
     for (size_t i = 0; res == PATTERN_FINE && i < names.n; i++)
         file_include(in, n, names.v[i], true);
 }
@@ -316,6 +319,7 @@ static int main_read(struct yaml_set *set, const struct source *source, const st
     in->set = set;
     in->main = source->name;
     in->root = *root;
+    in->names_left = PATTERN_LOOKED_AT;
     if (id)
         in->ids[in->n_files++] = (struct file_id){id->device, id->inode};
     return main_complete(in);

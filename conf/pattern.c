@@ -18,7 +18,7 @@
 struct search {
     struct arena *arena;
     struct pattern_names *names;
-    size_t max, cap, looked_at;
+    size_t max, cap, *left;
 };
 
 bool pattern_is(const char *path) { return path[strcspn(path, "*?[")] != '\0'; }
@@ -61,11 +61,11 @@ static enum pattern_result found(struct search *s, const char *path, const char 
 /* The names in the folder `base` that match `part`. */
 static enum pattern_result folder_search(struct search *s, const char *base, const char *part, const char *rest)
 {
-    DIR *dir = opendir(*base ? base : ".");
-    enum pattern_result res = PATTERN_FINE;
+    DIR *dir = *s->left > 0 ? opendir(*base ? base : ".") : NULL;
+    enum pattern_result res = *s->left > 0 ? PATTERN_FINE : PATTERN_TOO_WIDE;
 
     for (struct dirent *e; dir && res == PATTERN_FINE && (e = readdir(dir));) {
-        if (++s->looked_at > PATTERN_LOOKED_AT)
+        if (--*s->left == 0)
             res = PATTERN_TOO_WIDE;
         else if (!is_leftover(e->d_name) && fnmatch(part, e->d_name, FNM_PERIOD | FNM_NOESCAPE) == 0)
             res = found(s, arena_printf(s->arena, "%s%s", base, e->d_name).at, rest);
@@ -93,9 +93,9 @@ static enum pattern_result search(struct search *s, const char *base, const char
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-enum pattern_result pattern_expand(struct arena *a, const char *pattern, size_t max, struct pattern_names *out)
+enum pattern_result pattern_expand(struct arena *a, const char *pattern, size_t max, size_t *left, struct pattern_names *out)
 {
-    struct search s = {.arena = a, .names = out, .max = max};
+    struct search s = {.arena = a, .names = out, .max = max, .left = left};
 
     *out = (struct pattern_names){NULL, 0};
     enum pattern_result res = search(&s, "", pattern);

@@ -19,11 +19,13 @@ struct pattern_names {
 enum pattern_result {
     PATTERN_FINE,                    /* none may be a match, too */
     PATTERN_TOO_MANY,                /* more than `max` match */
-    PATTERN_TOO_WIDE,                /* more than PATTERN_LOOKED_AT names were looked at */
+    PATTERN_TOO_WIDE,                /* no more names may be looked at */
 };
-#define PATTERN_LOOKED_AT 100000
+#define PATTERN_LOOKED_AT 100000     /* names, by all patterns of a configuration */
 
 bool pattern_is(const char *path);
-enum pattern_result pattern_expand(struct arena *, const char *pattern, size_t max, struct pattern_names *) must_check;
+/* *left: how many names may be looked at; what it takes is taken off. */
+enum pattern_result pattern_expand(struct arena *, const char *pattern, size_t max, size_t *left, struct pattern_names *)
+    must_check;
 
 #endif

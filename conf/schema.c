@@ -105,7 +105,7 @@ static const struct field reload_fields[] = {
 
 const struct field schema_fields[] = {
     {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
-     .json = "{\"enum\":[1,\"1\"]}", .help = "The version of this format."},
+     .json = "{\"anyOf\":[{\"enum\":[1,\"1\"]}," SCHEMA_REF("variable") "]}", .help = "The version of this format."},
     {.key = "include", .type = FIELD_CUSTOM, .parse = include_known, .form = "a path or a list of paths",
      .json = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}]}",
      .help = "Further files with sections of this configuration, relative to this file's folder; `*`, `?` and `[...]` in a "
@@ -129,7 +129,7 @@ const struct field schema_fields[] = {
     {.key = "workers", .type = FIELD_CUSTOM, .parse = workers_read, .offset = offsetof(struct snapshot, workers),
      .fallback = "auto", .form = "`auto` or a number from 1 to 256",
      .json = "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256},"
-             "{\"$ref\":\"#/$defs/variable\"}]}",
+             "{\"type\":\"string\",\"pattern\":\"^([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-6])$\"},{\"$ref\":\"#/$defs/variable\"}]}",
      .help = "How many threads serve requests; `auto`: one a CPU that the process may use."},
     {.key = "max_connections", .type = FIELD_COUNT, .offset = offsetof(struct snapshot, max_connections), .min = 1,
      .max = 10000000,

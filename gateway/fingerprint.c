@@ -25,11 +25,11 @@ static void add(struct fingerprint *f, size_t *cap, const char *path, uint64_t d
     f->v[f->n++] = (struct print){arena_strdup(&f->arena, str_c(path)), digest};
 }
 
-static void add_matches(struct fingerprint *f, size_t *cap, const char *pattern)
+static void add_matches(struct fingerprint *f, size_t *cap, const char *pattern, size_t *names_left)
 {
     struct pattern_names found;
     /* Too many, or too wide: those that were found stand for them, as they do for the loader, which refuses. */
-    (void)!pattern_expand(&f->arena, pattern, SOURCES_MAX, &found);
+    (void)!pattern_expand(&f->arena, pattern, SOURCES_MAX, names_left, &found);
     for (size_t i = 0; i < found.n; i++)
         add(f, cap, found.v[i], DIGEST_UNKNOWN);
 }
@@ -55,13 +55,13 @@ static void sort_unique(struct fingerprint *f)
 
 static void take(struct fingerprint *f, const struct sources *s, bool loaded)
 {
-    size_t cap = 0, left = FINGERPRINT_BYTES;
+    size_t cap = 0, left = FINGERPRINT_BYTES, names_left = PATTERN_LOOKED_AT;
     fingerprint_fini(f);
     arena_init(&f->arena, NULL);
     for (size_t i = 0; i < s->n; i++)
         add(f, &cap, s->v[i].path, loaded ? s->v[i].digest : DIGEST_UNKNOWN);
     for (size_t i = 0; i < s->n_globs && !loaded; i++)
-        add_matches(f, &cap, s->globs[i]);
+        add_matches(f, &cap, s->globs[i], &names_left);
     sort_unique(f);
     for (size_t i = 0; i < f->n; i++)
         if (f->v[i].digest == DIGEST_UNKNOWN)

@@ -171,6 +171,35 @@ TEST(a_file_is_read_once)
     arena_fini(&arena);
 }
 
+/* Nor is one that cannot be read gone through for each of very many errors, of which nobody is told. */
+TEST(a_file_is_not_read_for_errors_that_are_not_told)
+{
+    char path[] = "/tmp/weir_expand_test_XXXXXX", text[100];
+    const struct source source = {"t", {NULL, 0}};
+    struct diags diags = {.n = 0};
+    struct sources sources;
+    struct expanded out;
+    struct arena arena;
+    int fd = mkstemp(path);
+
+    snprintf(text, sizeof(text), "${file:%s.not}", path);
+    arena_init(&arena, NULL);
+    sources_init(&sources, &arena);
+    for (unsigned i = 1; i <= DIAGS_MAX; i++) {
+        const struct scalar scalar = {{&source, i, 1, 0}, {NULL, 0}};
+        EXPECT_EQ(expand(&arena, str_c(text), &scalar, &sources, &diags, &out), -1);
+    }
+    EXPECT(diags_full(&diags));
+    snprintf(text, sizeof(text), "${file:%s}", path);
+    const struct scalar last = {{&source, DIAGS_MAX + 1, 1, 0}, {NULL, 0}};
+    EXPECT_EQ(expand(&arena, str_c(text), &last, &sources, &diags, &out), -1);
+    EXPECT(sources.n == 2 && sources.v[1].digest == 0);      /* known to the watch, and was not read */
+    close(fd);
+    remove(path);
+    diags_fini(&diags);
+    arena_fini(&arena);
+}
+
 TEST(names_of_secrets)
 {
     static const char *const secret[] = {"KEY", "API_KEY", "APIKEY", "OPENAI_API_KEY_2", "token", "GITHUB_TOKENS",

@@ -212,6 +212,22 @@ TEST(links_that_lead_nowhere)
     end();
 }
 
+/* All patterns together look at so many names, not each. */
+TEST(thousands_of_patterns)
+{
+    char name[32], text[20000] = "include:\n- &p '*.zz'\n";
+    begin();
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "%d.yaml", i);
+        put(name, "");
+    }
+    for (int i = 0; i < 1200; i++)
+        strcat(text, "- *p\n");
+    put("main", text);
+    expect("main:2:3: E002 include: *.zz: more than 100000 names to look at, by all patterns together");
+    end();
+}
+
 TEST(thousands_of_files)
 {
     char name[32];

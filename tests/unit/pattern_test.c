@@ -47,7 +47,8 @@ static void expect(const char *pattern, size_t max, enum pattern_result result, 
     arena_init(&a, NULL);
     test_row("%s", pattern);
     snprintf(full, sizeof(full), "%s/%s", folder, pattern);
-    EXPECT_EQ(pattern_expand(&a, full, max, &names), result);
+    size_t left = PATTERN_LOOKED_AT;
+    EXPECT_EQ(pattern_expand(&a, full, max, &left, &names), result);
     for (size_t i = 0; result == PATTERN_FINE && i < names.n; i++)
         snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i ? " " : "", names.v[i] + strlen(folder) + 1);
     EXPECT_CSTR(got, wanted);
@@ -84,14 +85,15 @@ TEST(names_sorted)
 
 TEST(relative_to_here)
 {
+    size_t left = PATTERN_LOOKED_AT;
     struct pattern_names names;
     struct arena a;
 
     arena_init(&a, NULL);
-    EXPECT_EQ(pattern_expand(&a, "conf/weir.ya*", 9, &names), PATTERN_FINE);
+    EXPECT_EQ(pattern_expand(&a, "conf/weir.ya*", 9, &left, &names), PATTERN_FINE);
     EXPECT_EQ(names.n, 1);
     EXPECT_CSTR(names.n ? names.v[0] : "", "conf/weir.yaml");
-    EXPECT_EQ(pattern_expand(&a, "Makefil?", 9, &names), PATTERN_FINE);
+    EXPECT_EQ(pattern_expand(&a, "Makefil?", 9, &left, &names), PATTERN_FINE);
     EXPECT_CSTR(names.n ? names.v[0] : "", "Makefile");
     arena_fini(&a);
 }
@@ -106,6 +108,7 @@ TEST(what_is_a_pattern)
 TEST(a_search_is_bounded)
 {
     struct timespec from, to;
+    size_t left = PATTERN_LOOKED_AT;
     struct pattern_names names;
     struct arena a;
     char name[260], pattern[400];
@@ -118,7 +121,15 @@ TEST(a_search_is_bounded)
     snprintf(pattern, sizeof(pattern), "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b");
     expect(pattern, 9, PATTERN_FINE, "");
     arena_init(&a, NULL);
-    EXPECT(pattern_expand(&a, "/*/*/*/*/*/*/*/*/*/no such file", 9, &names) != PATTERN_TOO_MANY);
+    EXPECT(pattern_expand(&a, "/*/*/*/*/*/*/*/*/*/no such file", 9, &left, &names) != PATTERN_TOO_MANY);
+    size_t before = left;
+    EXPECT(pattern_expand(&a, "/*", 1000, &left, &names) == (before ? PATTERN_FINE : PATTERN_TOO_WIDE));
+    EXPECT(before ? left < before : left == 0);
+    left = 0;
+    EXPECT_EQ(pattern_expand(&a, "/*", 1000, &left, &names), PATTERN_TOO_WIDE);
+    left = 3;
+    EXPECT_EQ(pattern_expand(&a, "/*", 1000, &left, &names), PATTERN_TOO_WIDE);
+    EXPECT_EQ(left, 0);
     arena_fini(&a);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
     EXPECT(to.tv_sec - from.tv_sec < 10);
