@@ -129,7 +129,8 @@ const struct field schema_fields[] = {
     {.key = "workers", .type = FIELD_CUSTOM, .parse = workers_read, .offset = offsetof(struct snapshot, workers),
      .fallback = "auto", .form = "`auto` or a number from 1 to 256",
      .json = "{\"anyOf\":[{\"const\":\"auto\"},{\"type\":\"integer\",\"minimum\":1,\"maximum\":256},"
-             "{\"type\":\"string\",\"pattern\":\"^([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-6])$\"},{\"$ref\":\"#/$defs/variable\"}]}",
+             "{\"type\":\"string\",\"pattern\":\"^([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-6])$\"},"
+             "{\"$ref\":\"#/$defs/variable\"}]}",
      .help = "How many threads serve requests; `auto`: one a CPU that the process may use."},
     {.key = "max_connections", .type = FIELD_COUNT, .offset = offsetof(struct snapshot, max_connections), .min = 1,
      .max = 10000000,
