@@ -17,12 +17,14 @@ void h1_put_field(struct stream *s, struct str name, struct str value)
     }
     size_t n = name.len;
     memcpy(line, name.at, n);
-    memcpy(line + n, ": ", 2);
+    line[n++] = ':';                 /* byte by byte: a checked copy of two would be a call */
+    line[n++] = ' ';
     if (value.len > 0)
-        memcpy(line + n + 2, value.at, value.len);
-    n += 2 + value.len;
-    memcpy(line + n, "\r\n", 2);
-    stream_put_copy(s, line, n + 2);
+        memcpy(line + n, value.at, value.len);
+    n += value.len;
+    line[n++] = '\r';
+    line[n++] = '\n';
+    stream_put_copy(s, line, n);
 }
 
 void h1_put_fields(struct stream *s, const struct http_head *h, const char *from)

@@ -10,9 +10,13 @@
  * Any thread.
  */
 
-void *mem_alloc(size_t size);                       /* not zeroed; never NULL */
-void *mem_zalloc(size_t size);                      /* zeroed; never NULL */
-void *mem_array(size_t n, size_t size);             /* zeroed n * size, overflow checked; never NULL */
+/* For the compiler: a new object, of the size that these arguments multiply to. So a copy past its end is caught (FORTIFY). */
+#define mem_sized(...) __attribute__((malloc, returns_nonnull, alloc_size(__VA_ARGS__)))
+
+mem_sized(1) void *mem_alloc(size_t size);                  /* not zeroed; never NULL */
+mem_sized(1) void *mem_zalloc(size_t size);                 /* zeroed; never NULL */
+mem_sized(1, 2) void *mem_array(size_t n, size_t size);     /* zeroed n * size, overflow checked; never NULL */
+__attribute__((returns_nonnull, alloc_size(2)))
 void *mem_realloc(void *old, size_t size);          /* never NULL */
 char *mem_strdup(const char *text);                 /* the caller owns it */
 void  mem_free(void *);                             /* NULL is legal */
