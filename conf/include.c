@@ -367,7 +367,8 @@ void include_sources(const char *path, struct sources *sources)
     struct yaml_node *root;
 
     arena_init(&nodes, NULL);
-    (void)!include_read(&set, path, &root);
+    if (include_read(&set, path, &root) == 0)
+        schema_tls_files(root, sources);
     arena_fini(&nodes);
     diags_fini(&ignored);
 }

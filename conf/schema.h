@@ -67,6 +67,12 @@ int schema_admin_read(void *at, const struct yaml_node *, struct load *) must_ch
 int schema_probes_read(void *at, const struct yaml_node *, struct load *) must_check;
 int schema_listens_check(struct schema *, const struct yaml_node *root) must_check;
 
+/* schema_tls.c: a listener's `tls` (at: struct tls_conf *). */
+int schema_tls_read(void *at, const struct yaml_node *, struct load *) must_check;
+extern const struct field schema_tls_fields[];       /* struct tls_conf */
+/* Lists the files that sections of TLS name, whatever else is wrong with them. */
+void schema_tls_files(const struct yaml_node *root, struct sources *);
+
 /* schema_upstream.c, schema_endpoint.c: `upstreams` (at: the snapshot), one upstream's `endpoints`. */
 int schema_upstreams_read(void *at, const struct yaml_node *, struct load *) must_check;
 int schema_endpoints_read(void *at, const struct yaml_node *, struct load *) must_check;

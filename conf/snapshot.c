@@ -15,6 +15,12 @@
 #include "conf/yaml.h"
 #include "lib/mem.h"
 
+struct snapshot_end {
+    void (*run)(void *);
+    void *arg;
+    struct snapshot_end *next;
+};
+
 static struct snapshot *snapshot_new(const char *name)
 {
     struct snapshot *s = mem_zalloc(sizeof(*s));
@@ -24,8 +30,17 @@ static struct snapshot *snapshot_new(const char *name)
     return s;
 }
 
+void snapshot_at_end(struct snapshot *s, void (*run)(void *), void *arg)
+{
+    struct snapshot_end *e = arena_alloc(&s->arena, sizeof(*e));
+    *e = (struct snapshot_end){run, arg, s->ends};
+    s->ends = e;
+}
+
 static void snapshot_free(struct snapshot *s)
 {
+    for (struct snapshot_end *e = s->ends; e; e = e->next)
+        e->run(e->arg);
     for (size_t i = 0; i < s->n_instances; i++)
         if (s->instances[i]->shared)
             shared_close(s->shared, s->instances[i]->shared);
@@ -61,6 +76,8 @@ static int load(const char *path, const struct str *text, bool sealed, const str
     s->sources.sealed = sealed;
     schema.tail = &schema.instances;
     int res = text ? include_read_text(&set, arena_copy(&s->arena, *text), path, &root) : include_read(&set, path, &root);
+    if (res == 0)
+        schema_tls_files(root, &s->sources);
     if (res == 0)
         res = schema_read(&schema, root);
     if (res != 0 || diags->errors > before) {

@@ -22,6 +22,7 @@
 struct diags;
 struct filter;
 struct shared_set;
+struct tls_server;
 struct yaml_node;
 struct router;
 
@@ -56,6 +57,30 @@ struct address {
     };
 };
 
+enum tls_profile { TLS_INTERMEDIATE, TLS_MODERN };     /* 1.2 and 1.3; 1.3 alone */
+
+/* A certificate with its key: paths of files in PEM. */
+struct tls_pair {
+    struct str certificate, key;
+    struct str ocsp;                 /* of an OCSP response in DER; "": none */
+    const struct yaml_node *node;
+};
+
+/* What a listener speaks TLS with. */
+struct tls_conf {
+    struct tls_pair *pairs;          /* the first is for callers that name none of the others' names */
+    size_t n;
+    int profile;                     /* enum tls_profile */
+    bool tickets;
+    struct {                         /* certificates of callers */
+        struct str ca;               /* a file in PEM; "": none are asked for */
+        bool optional;
+        struct str header;           /* tells upstreams the subject; "": none does */
+    } clients;
+    const struct yaml_node *node;
+    struct tls_server *server;       /* tls_compile() puts it here; freed with the snapshot */
+};
+
 struct listen_conf {
     struct str at;                   /* as written: "0.0.0.0:8080", "[::]:8080", "unix:/run/weir.sock" */
     struct address address;
@@ -63,6 +88,7 @@ struct listen_conf {
     uint64_t body_timeout;           /* between bytes of a request's body, and of an answer not taken: 30s */
     uint64_t keepalive_timeout;      /* 75s */
     bool half_close_keep;            /* half_close: keep */
+    struct tls_conf *tls;            /* NULL: plain */
     struct chain_conf filters;
     const struct yaml_node *node;    /* as written, in its long form */
 };
@@ -185,6 +211,8 @@ struct snapshot {
     size_t n_routes;
     const struct yaml_node *const *route_nodes;      /* as written; NULL: unknown */
     const struct yaml_node *node;              /* the whole, as written */
+    struct texts own_headers;                  /* fields of requests that weir alone sets, whatever the listener */
+    struct snapshot_end *ends;
     const struct router *router;               /* route_compile() puts it here, from the arena */
     struct shared_set *shared;
 };
@@ -209,6 +237,8 @@ int snapshot_load_sealed(struct str text, const char *name, const struct filter 
 void snapshot_open(struct snapshot *, struct shared_set *, uint64_t now);
 void snapshot_ref(struct snapshot *);                  /* any thread */
 void snapshot_unref(struct snapshot **);               /* any thread; the last one frees */
+/* Calls `run` when it is freed: for what stands in it and is not its arena's. Newest first, on the thread that frees. */
+void snapshot_at_end(struct snapshot *, void (*run)(void *), void *arg);
 
 /* "127.0.0.1:80", "[::1]:80", "unix:/path", ":8080" (0.0.0.0). Only numbers and paths; a name is an error. */
 int address_parse(struct str text, struct address *, struct err *) must_check;

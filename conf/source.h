@@ -56,7 +56,7 @@ enum source_fault source_check(struct str *text, struct source_why *) must_check
 
 /* ---- the list ---- */
 
-enum source_kind { SOURCE_MAIN, SOURCE_INCLUDE, SOURCE_SECRET };
+enum source_kind { SOURCE_MAIN, SOURCE_INCLUDE, SOURCE_SECRET, SOURCE_TLS };
 struct source_file {
     const char *path;                /* absolute; links are not followed in it */
     enum source_kind kind;

@@ -14,6 +14,7 @@
 #include "client_impl.h"
 #include "lib/check.h"
 #include "listener.h"
+#include "tls.h"
 
 enum { LINGER_NS = 1000000000, DRAIN_FRESH_NS = 500000000 };
 
@@ -294,6 +295,8 @@ void client_accept(struct worker *w, struct listener *l, int fd, const struct ip
 {
     struct client *c = client_new(w, l, peer);
     stream_open_tcp(&c->s, w, fd, false, client_event);
+    if (l->conf->tls)
+        tls_accept(&c->s, l->conf->tls->server, c->peer_text.text);
     stream_deliver(&c->s, STREAM_READ);      /* its first bytes are there (listener.c): no need to wait for the event */
 }
 

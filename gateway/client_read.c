@@ -10,6 +10,7 @@
 #include "h1_write.h"
 #include "lib/check.h"
 #include "listener.h"
+#include "tls.h"
 
 /* A callback's share in bytes, and in requests that were answered at once (their memory lasts until the end of the turn):
  * then others get their turn. */
@@ -31,6 +32,7 @@ static struct request *exchange_new(struct client *c)
 {
     struct request *r = request_new(c->listener->view, &c->down, c->listener->conf, &c->peer, &c->peer_text, c->id);
     c->x = arena_zalloc(&r->arena, sizeof *c->x);
+    r->tls = tls_peer(&c->s);
     c->down.req = r;
     c->fresh = false;
     c->paused = false;
@@ -306,6 +308,11 @@ void client_read(struct client *c)
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
             return;
+        if (io == IO_PLAIN) {
+            c->s.readable = true;        /* the rest of what it says; it is not looked at */
+            request_refuse(client_refused_request(c), REASON_tls_expected, (struct str){NULL, 0});
+            return;
+        }
         if (io != IO_OK) {
             at_eof(c, io);
             return;

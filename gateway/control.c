@@ -33,6 +33,8 @@
 #include "reload.h"
 #include "resolve.h"
 #include "route.h"
+#include "tls_context.h"
+#include "tls_tickets.h"
 
 enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20 };
 
@@ -205,9 +207,12 @@ static void signals_watch(struct control *c)
 
 static int load_end(int res, struct diags *diags, struct snapshot **out)
 {
-    if (res == 0 && route_compile(*out, diags) != 0) {
-        snapshot_unref(out);
-        res = -1;
+    if (res == 0) {
+        res = route_compile(*out, diags);
+        if (tls_compile(*out, diags) != 0)
+            res = -1;
+        if (res != 0)
+            snapshot_unref(out);
     }
     return res;
 }
@@ -277,6 +282,7 @@ static void workers_make(struct control *c, const struct snapshot *snap)
         worker_init(w, i, &clock_real, seed, true);
         w->open_connections = &c->open_connections;
         w->kept_bytes = &c->kept_bytes;
+        w->tickets = c->tickets;
     }
 }
 
@@ -325,6 +331,7 @@ static void parts_make(struct control *c)
 {
     uint64_t seed;
     rng_entropy(&seed, sizeof seed);
+    c->tickets = tls_tickets_new();
     c->reload = reload_new(c);
     c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
@@ -405,6 +412,7 @@ static void control_fini(struct control *c)
     snapshot_unref(&c->snap);
     shared_set_free(c->shared);
     event_base_free(c->base);
+    tls_tickets_free(&c->tickets);
     mem_free(c->workers);
     mem_free(c->threads);
 }

@@ -36,6 +36,7 @@ struct control {
     unsigned n, started;             /* workers; those of them that have a thread */
     uint64_t files;                  /* that may be open */
     _Atomic uint64_t open_connections, kept_bytes;
+    struct tls_tickets *tickets;     /* what all workers seal sessions with */
     struct mailbox mail;             /* what workers answer */
     struct event *mail_event;
     struct access_log *log;          /* NULL: none is written */

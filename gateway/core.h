@@ -102,13 +102,13 @@ struct request {
     struct str left_field;                   /* tells an endpoint how long there still is; {NULL, 0}: none */
     struct request_times times;
     struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
-
     struct http_head head;
     struct http_head head_before;            /* as it was before the filters of an upstream had it; if head_kept */
     bool head_kept;
     struct str target, path, query, host, id;
     struct ip peer, client;
-    const struct forward_peer *peer_text;    /* the connection's */
+    const struct forward_peer *peer_text;    /* the connection's, and */
+    const struct tls_peer *tls;              /* so is this; NULL: plain */
     struct str *attributes;                  /* NULL: none set */
     struct str authority;                    /* as it came, with its port; {NULL, 0}: none (HTTP/1.0) */
     struct str upgrade;                      /* the protocol asked for */

@@ -138,7 +138,10 @@ static bool accept_one(struct listener *l)
     if (atomic_fetch_add_explicit(w->open_connections, 1, memory_order_relaxed) >= w->max_connections) {
         atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
         metric_add(&w->metrics, METRIC_client_connections_refused_total, 1);
-        refuse(fd);
+        if (l->conf->tls)
+            close(fd);               /* to tell it why would take a handshake */
+        else
+            refuse(fd);
         return true;
     }
     struct ip ip = ip_of_sockaddr((struct sockaddr *)&peer);

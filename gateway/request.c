@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "http/uri.h"
 #include "lib/check.h"
+#include "tls.h"
 #include "upstream.h"
 #include "view.h"
 
@@ -285,6 +286,17 @@ static struct str host_of(struct str a)
     return a.at ? a : STR("");
 }
 
+/* Fields that tell who the caller is by its certificate: nobody else says them. */
+static void own_headers_set(struct request *r)
+{
+    const struct texts *own = &r->view->snap->own_headers;
+    const struct tls_conf *tls = r->listen->tls;
+    for (size_t i = 0; i < own->n; i++)
+        http_head_remove(&r->head, own->v[i]);
+    if (r->tls && tls && tls->clients.header.len && r->tls->subject.len)
+        http_head_add(&r->head, &r->arena, tls->clients.header, r->tls->subject);
+}
+
 void request_begin(struct request *r, const struct request_start *start)
 {
     const struct snapshot *snap = r->view->snap;
@@ -306,6 +318,7 @@ void request_begin(struct request *r, const struct request_start *start)
         request_refuse(r, REASON_bad_path, (struct str){NULL, 0});
         return;
     }
+    own_headers_set(r);
     http_head_drop_hop_by_hop(&r->head);
     request_set_step(r, STEP_ROUTE);
     request_run(r);

@@ -200,7 +200,7 @@ void request_forward(struct request *r)
     struct forward_args args = {
         .peer = r->peer_text,
         .trusted = forward_trusts(&r->view->snap->trusted_proxies, &r->peer),
-        .tls = false,
+        .tls = r->tls != NULL,
         .host = r->authority,
     };
     r->forward = forward_request(&r->head, &r->arena, &args);

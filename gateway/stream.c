@@ -75,23 +75,36 @@ static void keep_rest(struct stream *s, const struct iovec *v, int n, size_t don
     }
 }
 
+void stream_send(struct stream *s, const struct iovec *v, int n)
+{
+    size_t done = 0;
+    if (s->failed)
+        return;
+    enum io io = s->connecting || s->out.len > 0 ? IO_AGAIN : s->ops->writev(s, v, n, &done);
+    if (io == IO_ERR)
+        stream_fail(s);
+    else if (io == IO_AGAIN)
+        keep_rest(s, v, n, done);
+}
+
 void gather_write(struct worker *w)
 {
     struct gather *g = &w->gather;
     struct stream *s = g->owner;
-    size_t done = 0;
     g->owner = NULL;
     if (s->open && !s->failed) {
-        enum io io = s->connecting ? IO_AGAIN : s->ops->writev(s, g->v, g->n, &done);
-        if (io == IO_ERR)
+        if (!s->ops->seal)
+            stream_send(s, g->v, g->n);
+        else if (!s->ops->seal(s, g->v, g->n))
             stream_fail(s);
-        else if (io == IO_AGAIN)
-            keep_rest(s, g->v, g->n, done);
         shutdown_if_done(s);
     }
     g->n = 0;
     g->small_used = 0;
 }
+
+/* Behind a backlog bytes are only kept; unless they are to be sealed, which takes many of them at once. */
+static bool is_gathered(const struct stream *s) { return s->out.len == 0 || s->ops->seal; }
 
 /* The first run of a gather, one more than it holds, or bytes behind a backlog. Making room may write this stream's own
  * bytes, and leave some: so the backlog is looked at after it. */
@@ -100,11 +113,11 @@ void stream_put_slow(struct stream *s, const void *at, size_t len)
     struct gather *g = &s->worker->gather;
     if (len == 0 || s->failed || !s->open)
         return;
-    if (s->out.len == 0 && (g->owner != s || g->n == GATHER_MAX))
+    if (is_gathered(s) && (g->owner != s || g->n == GATHER_MAX))
         worker_flush(s->worker);
     if (s->failed)
         return;
-    if (s->out.len > 0) {
+    if (!is_gathered(s)) {
         out_append(s, at, len);
         return;
     }
@@ -116,11 +129,11 @@ void stream_put_copy(struct stream *s, const void *at, size_t len)
 {
     struct gather *g = &s->worker->gather;
     check(len <= GATHER_SMALL);
-    if (s->out.len == 0 && (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX))
+    if (is_gathered(s) && (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX))
         worker_flush(s->worker);     /* before the copy: a flush empties the small bytes */
     if (s->failed || !s->open)
         return;                      /* nothing would be gathered, so no flush would ever empty them again */
-    if (s->out.len > 0) {
+    if (!is_gathered(s)) {
         stream_put(s, at, len);
         return;
     }
@@ -156,6 +169,8 @@ static void stream_drop(struct stream *s, bool reset)
         worker_flush(s->worker);
     s->open = false;
     list_remove(&s->ready);
+    if (s->out.len > 0)
+        s->failed = true;            /* what was begun is not ended: nothing may be said behind it */
     out_clear(s);
     s->ops->close(s, reset);
 }

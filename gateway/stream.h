@@ -12,8 +12,8 @@
 #include "worker.h"
 
 /*
- * A byte stream in both directions behind a vtable: tcp (also unix sockets), mem (tests/sim), later tls. The owning
- * worker only.
+ * A byte stream in both directions behind a vtable: tcp (also unix sockets), mem (tests/sim), and tls over either (tls.h). The
+ * owning worker only.
  *
  * Reading. An event latches `readable`; it is edge-triggered, so whoever stops reading before IO_AGAIN leaves the latch set
  * and reads again without an event (stream_make_ready). A short read means drained, unless the peer's FIN was seen.
@@ -26,8 +26,10 @@
  * caller loses the ground under its feet.
  */
 struct stream;
+struct tls;
 
-enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR };
+enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR,
+          IO_PLAIN };     /* of tls: HTTP was spoken instead. It is a plain stream from here on, and may be answered */
 
 enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, STREAM_AGAIN = 16, STREAM_DRAINED = 32,
        STREAM_TAKEN = 64 };       /* DRAINED: the backlog fell to the low mark; TAKEN: some of it went */
@@ -35,6 +37,9 @@ enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, 
 struct stream_ops {
     enum io (*read)(struct stream *, void *at, size_t cap, size_t *n);
     enum io (*writev)(struct stream *, const struct iovec *, int n, size_t *done);
+    /* NULL: bytes go as they are. Else what is gathered comes here and goes on by stream_send(); `out` then holds bytes as they
+     * go to the wire. false: it failed. */
+    bool (*seal)(struct stream *, const struct iovec *, int n);
     bool (*broken)(struct stream *);            /* has it failed, as far as can be told without taking bytes out? */
     void (*shutdown)(struct stream *);          /* no more bytes from us */
     void (*close)(struct stream *, bool reset); /* at once; unregisters; reset: the peer is told that it was cut */
@@ -55,6 +60,7 @@ struct stream {
     bool open;
     struct event ev;                 /* of tcp */
     void *mem;                       /* of mem: its other end */
+    struct tls *tls;                 /* of tls, over tcp or mem */
 };
 
 #define STREAM_HIGH (64 * 1024)      /* bytes in `out` above which the source is paused */
@@ -118,6 +124,8 @@ static inline void stream_put(struct stream *s, const void *at, size_t len)
         g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
 }
 
+/* For kinds that seal: bytes as they go to the wire, behind all that went before. What is not taken now is kept. */
+void stream_send(struct stream *, const struct iovec *, int n);
 /* For the kinds: an event has come. */
 void stream_deliver(struct stream *, unsigned what);
 

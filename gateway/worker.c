@@ -19,6 +19,7 @@
 #include "lib/check.h"
 #include "lib/mem.h"
 #include "stream.h"
+#include "tls.h"
 #include "up_h1.h"
 #include "view.h"
 
@@ -115,6 +116,7 @@ void worker_fini(struct worker *w)
     endpoints_fini(&w->endpoints);
     timers_fini(&w->timers);
     mailbox_fini(&w->mailbox);
+    tls_worker_free(&w->tls);
     slab_fini(&w->clients);
     slab_fini(&w->upconns);
     slab_fini(&w->buf_blocks);

@@ -29,6 +29,8 @@
  */
 struct stream;
 struct request;
+struct tls_tickets;
+struct tls_worker;
 struct view;
 struct worker;
 
@@ -82,6 +84,8 @@ struct worker {
     uint32_t n_wakes, free_wake;     /* free_wake: index + 1; 0: none */
     struct list listeners, all_clients;
     uint64_t connections;            /* accepted so far: numbers for the log */
+    struct tls_worker *tls;          /* what tls.c needs; NULL before the first such stream */
+    struct tls_tickets *tickets;     /* the process's */
     _Atomic uint64_t *open_connections;      /* of all workers, for the cap */
     uint64_t max_connections;
     _Atomic uint64_t *kept_bytes;            /* of request bodies, of all workers, for their cap */

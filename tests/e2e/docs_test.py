@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 
 from gate import Gate
@@ -118,6 +119,7 @@ class Show(Case):
 class Manual(Case):
     def test_every_snippet_loads(self):
         found = 0
+        shutil.copytree(os.path.join(ROOT, "tests", "conf", "tls"), os.path.join(self.directory, "tls"))
         for path in DOCS:
             for line, text in snippets(path):
                 found += 1

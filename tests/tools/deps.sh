@@ -14,7 +14,7 @@ packages=()
 for purpose in "$@"; do
     case $purpose in
     build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev libssl-dev) ;;
-    test) packages+=(python3 python3-yaml python3-jsonschema groff-base) ;;
+    test) packages+=(openssl python3 python3-yaml python3-jsonschema groff-base) ;;
     clang) packages+=(clang) ;;
     fuzz) packages+=(clang libclang-rt-dev python3) ;;
     bench) packages+=(python3 wrk nghttp2-client nginx haproxy openssl util-linux strace valgrind) ;;

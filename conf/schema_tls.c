@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `tls`: with which certificates, and of whom one is asked. Files are only named here, and listed so that their change is
+ * seen; what stands in them is read where TLS is (gateway/tls_context.c).
+ *
+ * A path that is not absolute counts from the folder of the file that it stands in: a configuration can be moved together
+ * with its certificates.
+ */
+#include "conf/schema.h"
+
+#include "conf/show.h"
+#include "conf/yaml.h"
+#include "http/headers.h"
+
+#define PATH_MAX_LEN 1024
+
+static struct str path_of(struct arena *a, const struct yaml_node *n)
+{
+    const char *slash = n->source ? strrchr(n->source->name, '/') : NULL;
+    int folder = n->text.at[0] == '/' || !slash ? 0 : (int)(slash - n->source->name) + 1;
+    return arena_printf(a, "%.*s" STR_FMT, folder, n->source ? n->source->name : "", STR_ARG(n->text));
+}
+
+static bool is_path(const struct yaml_node *n)
+{
+    return n->type == YAML_SCALAR && n->text.len > 0 && n->text.len <= PATH_MAX_LEN && !memchr(n->text.at, '\0', n->text.len);
+}
+
+static int path_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    struct str *out = at;
+
+    if (!is_path(n))
+        return load_err(l, n, CODE_kind, "must be the path of a file");
+    if (load_public(l, n, "a path") != 0)
+        return -1;
+    *out = path_of(l->arena, n);
+    return 0;
+}
+
+#define FILE_ROW(STRUCT, KEY) .key = #KEY, .type = FIELD_CUSTOM, .parse = path_read, .offset = offsetof(STRUCT, KEY), \
+    .form = "a path", .json = "{\"type\":\"string\",\"minLength\":1}"
+
+static const struct field pair_fields[] = {
+    {FILE_ROW(struct tls_pair, certificate), .required = true,
+     .help = "A file in PEM: the certificate first, then those of the CAs between it and the root. It serves the names in it "
+             "(subjectAltName), `*.` included."},
+    {FILE_ROW(struct tls_pair, key), .required = true, .help = "A file in PEM with its private key, not encrypted."},
+    {FILE_ROW(struct tls_pair, ocsp),
+     .help = "A file in DER with an OCSP response about the certificate, which is sent to those that ask for it (stapled)."},
+    {.type = FIELD_END},
+};
+
+static int pair_read(struct tls_pair *p, const struct yaml_node *n, struct load *l)
+{
+    p->node = n;
+    if (n->type != YAML_MAP)
+        return load_err(l, n, CODE_kind, "certificates: must be {certificate: FILE, key: FILE}, or a list of these");
+    return fields_read(pair_fields, n, p, l);
+}
+
+static int pairs_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    struct tls_conf *c = at;
+    int res = 0;
+
+    size_t count = n->type == YAML_LIST ? n->n : 1;
+    if (count == 0)
+        return load_err(l, n, CODE_empty, "certificates: needs at least one");
+    c->pairs = arena_zalloc(l->arena, count * sizeof(*c->pairs));
+    c->n = count;
+    for (size_t i = 0; i < count; i++) {
+        show_enter(l->show, "[%zu]", i);
+        if (pair_read(&c->pairs[i], n->type == YAML_LIST ? n->entries[i].value : n, l) != 0)
+            res = -1;
+        show_leave(l->show);
+    }
+    return res;
+}
+
+static int verify_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    static const char *const words[] = {"required", "optional", NULL};
+    static const struct field f = {.key = "verify", .type = FIELD_ENUM, .words = words};
+    int word = 0;
+
+    if (field_read(&f, n, &word, l) != 0)
+        return -1;
+    *(bool *)at = word == 1;
+    return 0;
+}
+
+static int header_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    static const struct field f = {.key = "header", .type = FIELD_TOKEN};
+    struct str *name = at;
+
+    if (field_read(&f, n, name, l) != 0)
+        return -1;
+    if (header_id(*name) != HEADER_OTHER)
+        return load_err(l, n, CODE_header, "header: \"%s\" means something of its own", quoted(*name).text);
+    struct pair pair = {.key = *name, .value = STR("x"), .shown = STR("x"), .node = n};
+    return schema_headers_check(l, "header", &(struct pairs){&pair, 1});
+}
+
+#define CLIENTS(KEY) .offset = offsetof(struct tls_conf, clients.KEY)
+
+static const struct field client_fields[] = {
+    {.key = "ca", .type = FIELD_CUSTOM, .parse = path_read, CLIENTS(ca), .required = true, .form = "a path",
+     .json = "{\"type\":\"string\",\"minLength\":1}",
+     .help = "A file in PEM with the CAs whose certificates are taken. No lists of revoked certificates are looked at."},
+    {.key = "verify", .type = FIELD_CUSTOM, .parse = verify_read, CLIENTS(optional), .fallback = "required",
+     .form = "`required` or `optional`",
+     .json = "{\"anyOf\":[{\"enum\":[\"required\",\"optional\"]}," SCHEMA_REF("variable") "]}",
+     .help = "Whether a caller without a certificate is let in. One with a certificate of somebody else never is."},
+    {.key = "header", .type = FIELD_CUSTOM, .parse = header_read, CLIENTS(header), .form = "a header's name",
+     .json = SCHEMA_REF("token"),
+     .help = "A field that tells upstreams the subject of the caller's certificate, as in RFC 4514. What callers send under that "
+             "name, on whatever listener, is dropped."},
+    {.type = FIELD_END},
+};
+
+static const char *const profiles[] = {"intermediate", "modern", NULL};
+
+const struct field schema_tls_fields[] = {
+    {.key = "certificates", .type = FIELD_CUSTOM, .parse = pairs_read, .required = true, .sub = pair_fields,
+     .form = "a mapping, or a list of these", .json = "{\"anyOf\":[@,{\"type\":\"array\",\"minItems\":1,\"items\":@}]}",
+     .help = "Who weir is. Callers get the certificate of the name that they ask for (SNI): the name itself first, then `*.` "
+             "in place of its first label; those that ask for another name, or none, get the first of the list. Of two with the "
+             "same names and different kinds of key (RSA, ECDSA) each gets what it knows. The files are watched with the "
+             "configuration's own."},
+    {.key = "profile", .type = FIELD_ENUM, .offset = offsetof(struct tls_conf, profile), .words = profiles,
+     .fallback = "intermediate",
+     .help = "`modern`: TLS 1.3 alone; `intermediate`: TLS 1.2 as well, with ephemeral keys and authenticated ciphers alone."},
+    {.key = "tickets", .type = FIELD_BOOL, .offset = offsetof(struct tls_conf, tickets), .fallback = "true",
+     .help = "Whether callers may resume a session within two hours and so save a handshake. Keys of tickets change every hour and "
+             "stay in memory."},
+    {.key = "clients", .type = FIELD_MAP, .sub = client_fields, .help = "Callers are asked for a certificate."},
+    {.type = FIELD_END},
+};
+
+int schema_tls_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    struct tls_conf *c = arena_zalloc(l->arena, sizeof(*c));
+
+    if (n->type != YAML_MAP)
+        return load_err(l, n, CODE_kind, "tls: must be a mapping with the key \"certificates\"");
+    c->node = n;
+    if (fields_read(schema_tls_fields, n, c, l) != 0)
+        return -1;
+    *(struct tls_conf **)at = c;
+    return 0;
+}
+
+/* ---- the list of files ---- */
+
+static void file_list(const struct yaml_node *map, const char *key, struct sources *sources)
+{
+    const struct yaml_node *n = map && map->type == YAML_MAP ? yaml_get(map, key) : NULL;
+    if (n && !n->broken && is_path(n) && !yaml_is_secret(n))
+        (void)!sources_add(sources, path_of(sources->arena, n).at, SOURCE_TLS);
+}
+
+static void pair_list(const struct yaml_node *pair, struct sources *sources)
+{
+    file_list(pair, "certificate", sources);
+    file_list(pair, "key", sources);
+    file_list(pair, "ocsp", sources);
+}
+
+static const struct yaml_node *part(const struct yaml_node *n, const char *key)
+{
+    return n && n->type == YAML_MAP ? yaml_get(n, key) : NULL;
+}
+
+static void listener_list(const struct yaml_node *listener, struct sources *sources)
+{
+    const struct yaml_node *tls = part(listener, "tls"), *pairs = part(tls, "certificates");
+
+    if (pairs && pairs->type == YAML_LIST)
+        for (size_t i = 0; i < pairs->n; i++)
+            pair_list(pairs->entries[i].value, sources);
+    else
+        pair_list(pairs, sources);
+    file_list(part(tls, "clients"), "ca", sources);
+}
+
+void schema_tls_files(const struct yaml_node *root, struct sources *sources)
+{
+    const struct yaml_node *listen = part(root, "listen");
+
+    if (sources->sealed)
+        return;
+    if (listen && listen->type == YAML_LIST)
+        for (size_t i = 0; i < listen->n; i++)
+            listener_list(listen->entries[i].value, sources);
+    else
+        listener_list(listen, sources);
+}

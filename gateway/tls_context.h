@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TLS_CONTEXT_H
+#define TLS_CONTEXT_H
+
+#include <openssl/ssl.h>
+#include "conf/snapshot.h"
+#include "lib/check.h"
+
+/*
+ * What weir needs to speak TLS under a configuration: certificates, keys and CAs, read and checked when it is loaded, on the
+ * control thread. Workers make connections of it; it lives as long as the last of them, or the snapshot.
+ */
+struct diags;
+struct tls_server;
+
+/* Reads what the snapshot's listeners name and makes their `server`, freed with the snapshot. -1: the list says what is wrong, with
+ * OpenSSL's reason. Of a snapshot that may open no files (sources.sealed) nothing is made. */
+int tls_compile(struct snapshot *, struct diags *) must_check;
+
+/* A connection's end of it, bound to nothing yet. Its app data must be the struct stream by the time that it is used, and the
+ * stream's worker must have `tickets`. The caller frees it, and keeps a reference to the server until then. */
+SSL *tls_server_ssl(struct tls_server *);
+/* Has it a header to tell, so that the subject is worth keeping? */
+bool tls_server_tells(const struct tls_server *);
+
+void tls_server_ref(struct tls_server *);            /* any thread */
+void tls_server_unref(struct tls_server **);         /* any thread; the last one frees */
+
+/* For the certificate that a caller gets: the context of that name (SNI, any case, a dot at its end or not), or the first. */
+SSL_CTX *tls_server_find(const struct tls_server *, struct str name);
+
+#endif

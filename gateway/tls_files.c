@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files of TLS.
+ *
+ * What would fail at each handshake fails here once: a key that belongs to another certificate, one that is encrypted (nobody is
+ * there to type), a certificate that is expired. OpenSSL itself looks at none of that before somebody calls.
+ *
+ * A file that holds less than it should, because it is being written, is either refused by source_read() or lacks the end of
+ * its last block, which PEM sees: certificates are read until the error that says "no more", and any other is one.
+ */
+#include "tls_files.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ocsp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "conf/source.h"
+#include "conf/yaml.h"
+#include "lib/clock.h"
+#include "lib/mem.h"
+
+enum { FILE_MAX = 4 * 1024 * 1024, NAME_MAX_LEN = 253, SOON_DAYS = 7 };
+
+struct tls_reason tls_reason(void)
+{
+    struct tls_reason r = {"no reason given"};
+    unsigned long code = ERR_peek_last_error();
+    const char *word = code ? ERR_reason_error_string(code) : NULL;
+    if (word)
+        (void)snprintf(r.text, sizeof r.text, "%s", word);
+    else if (code)
+        ERR_error_string_n(code, r.text, sizeof r.text);
+    ERR_clear_error();
+    return r;
+}
+
+/* ---- errors and bytes ---- */
+
+static struct place place_of(const struct yaml_node *node, const char *key)
+{
+    const struct yaml_node *at = node && node->type == YAML_MAP ? yaml_get(node, key) : NULL;
+    return at ? yaml_place(at) : node ? yaml_place(node) : (struct place){NULL, 0, 0, 0};
+}
+
+int tls_files_wrong(const struct tls_files *f, const struct yaml_node *node, const char *key, enum diag_code code,
+                    struct str path, const char *why)
+{
+    struct place place = place_of(node, key);
+    return diag_error(f->diags, &place, code, "%s \"%s\": %s", key, quoted(path).text, why);
+}
+
+static void warn(const struct tls_files *f, const struct yaml_node *node, const char *key, struct str path, const char *why)
+{
+    struct place place = place_of(node, key);
+    diag_warn(f->diags, &place, CODE_expires, "%s \"%s\": %s", key, quoted(path).text, why);
+}
+
+/* A file's bytes while they are looked at; wiped after that, for they may be a key. */
+struct bytes { struct arena arena; struct str text; };
+
+static void bytes_fini(struct bytes *b)
+{
+    if (b->text.len)
+        OPENSSL_cleanse((void *)(uintptr_t)b->text.at, b->text.len);
+    arena_fini(&b->arena);
+}
+
+static int bytes_read(const struct tls_files *f, const struct yaml_node *node, const char *key, struct str path, struct bytes *b)
+{
+    struct source_bytes read = {.inode = 0};
+    struct source_why why;
+    arena_init(&b->arena, NULL);
+    b->text = (struct str){NULL, 0};
+    const char *name = arena_strdup(&b->arena, path);
+    if (source_read(&b->arena, name, FILE_MAX, &read, &why) != SOURCE_FINE) {
+        arena_fini(&b->arena);
+        return tls_files_wrong(f, node, key, CODE_tls_file, path, why.text);
+    }
+    struct source_file *listed = sources_add(f->sources, name, SOURCE_TLS);
+    if (listed)
+        listed->digest = read.digest;
+    b->text = read.text;
+    ERR_clear_error();
+    return 0;
+}
+
+static BIO *bytes_bio(const struct bytes *b)
+{
+    BIO *bio = BIO_new_mem_buf(b->text.len ? b->text.at : "", (int)b->text.len);
+    check(bio != NULL);
+    return bio;
+}
+
+/* Nobody is there to type a pass phrase. */
+static int no_phrase(char *buf, int size, int writing, void *asked)
+{
+    (void)buf, (void)size, (void)writing;
+    *(bool *)asked = true;
+    return -1;
+}
+
+/* Certificates from where the reader stands to the end; NULL when there was an error, which is then OpenSSL's last. */
+static STACK_OF(X509) *certificates_read(BIO *bio)
+{
+    STACK_OF(X509) *all = sk_X509_new_null();
+    X509 *one;
+    check(all != NULL);
+    while ((one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+        check(sk_X509_push(all, one) > 0);
+    unsigned long why = ERR_peek_last_error();
+    if (ERR_GET_LIB(why) == ERR_LIB_PEM && ERR_GET_REASON(why) == PEM_R_NO_START_LINE) {
+        ERR_clear_error();
+        return all;
+    }
+    sk_X509_pop_free(all, X509_free);
+    return NULL;
+}
+
+/* ---- a certificate ---- */
+
+static int name_compare(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int c = n ? memcmp(x->at, y->at, n) : 0;
+    return c ? c : (x->len > y->len) - (x->len < y->len);
+}
+
+static void names_take(struct tls_identity *id, struct arena *arena)
+{
+    GENERAL_NAMES *all = X509_get_ext_d2i(id->certificate, NID_subject_alt_name, NULL, NULL);
+    int n = all ? sk_GENERAL_NAME_num(all) : 0;
+    id->names.v = arena_zalloc(arena, ((size_t)n + 1) * sizeof *id->names.v);
+    for (int i = 0; i < n; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(all, i);
+        if (name->type != GEN_DNS)
+            continue;
+        size_t len = (size_t)ASN1_STRING_length(name->d.dNSName);
+        const char *at = (const char *)ASN1_STRING_get0_data(name->d.dNSName);
+        if (len == 0 || len > NAME_MAX_LEN || memchr(at, '\0', len))
+            continue;
+        char *lower = arena_alloc(arena, len);
+        for (size_t k = 0; k < len; k++)
+            lower[k] = str_lower(at[k]);
+        id->names.v[id->names.n++] = str_of(lower, len);
+    }
+    GENERAL_NAMES_free(all);
+    ERR_clear_error();
+    qsort(id->names.v, id->names.n, sizeof *id->names.v, name_compare);
+}
+
+static const char *date_text(const ASN1_TIME *time, char *text, size_t cap)
+{
+    struct tm tm;
+    if (ASN1_TIME_to_tm(time, &tm) != 1 || strftime(text, cap, "%Y-%m-%d %H:%M:%SZ", &tm) == 0)
+        (void)snprintf(text, cap, "a date that cannot be read");
+    return text;
+}
+
+static int dates_check(const struct tls_files *f, const struct tls_pair *conf, const X509 *certificate)
+{
+    const ASN1_TIME *from = X509_get0_notBefore(certificate), *to = X509_get0_notAfter(certificate);
+    char date[40], why[96];
+    int days = 0, seconds = 0;
+    if (X509_cmp_current_time(to) <= 0) {
+        (void)snprintf(why, sizeof why, "it expired at %s", date_text(to, date, sizeof date));
+        return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate, why);
+    }
+    if (X509_cmp_current_time(from) >= 0) {
+        (void)snprintf(why, sizeof why, "it is not valid before %s", date_text(from, date, sizeof date));
+        return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate, why);
+    }
+    if (ASN1_TIME_diff(&days, &seconds, NULL, to) == 1 && days < SOON_DAYS) {
+        (void)snprintf(why, sizeof why, "it expires at %s", date_text(to, date, sizeof date));
+        warn(f, conf->node, "certificate", conf->certificate, why);
+    }
+    return 0;
+}
+
+static int certificate_take(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
+{
+    struct bytes b;
+    if (bytes_read(f, conf->node, "certificate", conf->certificate, &b) != 0)
+        return -1;
+    BIO *bio = bytes_bio(&b);
+    id->chain = certificates_read(bio);
+    id->certificate = id->chain ? sk_X509_shift(id->chain) : NULL;
+    BIO_free(bio);
+    bool none = id->chain != NULL;
+    bytes_fini(&b);
+    if (!id->certificate) {
+        return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate,
+                               none ? "it holds no certificate in PEM" : tls_reason().text);
+    }
+    names_take(id, arena);
+    return dates_check(f, conf, id->certificate);
+}
+
+static int key_take(const struct tls_files *f, const struct tls_pair *conf, struct tls_identity *id)
+{
+    struct bytes b;
+    bool asked = false;
+    if (bytes_read(f, conf->node, "key", conf->key, &b) != 0)
+        return -1;
+    bool pem = b.text.len && memmem(b.text.at, b.text.len, "PRIVATE KEY-----", 16);
+    BIO *bio = bytes_bio(&b);
+    id->key = PEM_read_bio_PrivateKey(bio, NULL, no_phrase, &asked);
+    BIO_free(bio);
+    bytes_fini(&b);
+    const char *why = NULL;
+    struct tls_reason reason = {""};
+    if (!id->key && asked) {
+        why = "it is encrypted, and nobody is there to type a pass phrase";
+        ERR_clear_error();
+    } else if (!id->key) {
+        reason = tls_reason();
+        why = pem ? reason.text : "it holds no private key in PEM";
+    } else if (id->certificate && X509_check_private_key(id->certificate, id->key) != 1) {
+        why = "it is not the key of the certificate";
+        ERR_clear_error();
+    }
+    return why ? tls_files_wrong(f, conf->node, "key", CODE_private_key, conf->key, why) : 0;
+}
+
+/* ---- an OCSP response ---- */
+
+static bool is_about(OCSP_SINGLERESP *single, const X509 *certificate)
+{
+    ASN1_INTEGER *serial = NULL;
+    return OCSP_id_get0_info(NULL, NULL, NULL, &serial, (OCSP_CERTID *)(uintptr_t)OCSP_SINGLERESP_get0_id(single)) == 1
+           && ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(certificate)) == 0;
+}
+
+/* What is wrong with it; NULL: nothing. *until: wall, s. */
+static const char *basic_check(OCSP_BASICRESP *basic, const X509 *certificate, uint64_t *until)
+{
+    ASN1_GENERALIZEDTIME *from = NULL, *to = NULL;
+    for (int i = 0; i < OCSP_resp_count(basic); i++) {
+        OCSP_SINGLERESP *single = OCSP_resp_get0(basic, i);
+        struct tm tm;
+        if (!is_about(single, certificate))
+            continue;
+        if (OCSP_single_get0_status(single, NULL, NULL, &from, &to) != V_OCSP_CERTSTATUS_GOOD)
+            return "it does not say that the certificate is good";
+        *until = UINT64_MAX;
+        if (to && ASN1_TIME_to_tm(to, &tm) == 1)
+            *until = (uint64_t)timegm(&tm);
+        return NULL;
+    }
+    return "it is about another certificate";
+}
+
+static const char *response_check(const struct bytes *b, const X509 *certificate, uint64_t *until)
+{
+    const unsigned char *at = (const unsigned char *)b->text.at;
+    OCSP_RESPONSE *response = b->text.len ? d2i_OCSP_RESPONSE(NULL, &at, (long)b->text.len) : NULL;
+    OCSP_BASICRESP *basic = NULL;
+    const char *why = "it is no OCSP response in DER";
+    if (response && OCSP_response_status(response) != OCSP_RESPONSE_STATUS_SUCCESSFUL)
+        why = "it is an OCSP responder's refusal";
+    else if (response && (basic = OCSP_response_get1_basic(response)) != NULL)
+        why = basic_check(basic, certificate, until);
+    OCSP_BASICRESP_free(basic);
+    OCSP_RESPONSE_free(response);
+    ERR_clear_error();
+    return why;
+}
+
+/* One out of date is not sent, and no reason to stop: whoever renews certificates need not be who renews these. */
+static int ocsp_take(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
+{
+    struct bytes b;
+    if (!conf->ocsp.len)
+        return 0;
+    if (bytes_read(f, conf->node, "ocsp", conf->ocsp, &b) != 0)
+        return -1;
+    const char *why = response_check(&b, id->certificate, &id->ocsp_until);
+    if (!why)
+        id->ocsp = arena_copy(arena, b.text);
+    bytes_fini(&b);
+    if (why)
+        return tls_files_wrong(f, conf->node, "ocsp", CODE_ocsp_file, conf->ocsp, why);
+    if (id->ocsp_until <= clock_wall(&clock_real) / NSEC_PER_SEC)
+        warn(f, conf->node, "ocsp", conf->ocsp, "it is out of date, and will not be sent");
+    return 0;
+}
+
+int tls_files_identity(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
+{
+    *id = (struct tls_identity){0};
+    int res = certificate_take(f, conf, arena, id);
+    if (key_take(f, conf, id) != 0)
+        res = -1;
+    if (id->certificate && ocsp_take(f, conf, arena, id) != 0)
+        res = -1;
+    return res;
+}
+
+void tls_identity_fini(struct tls_identity *id)
+{
+    X509_free(id->certificate);
+    sk_X509_pop_free(id->chain, X509_free);
+    EVP_PKEY_free(id->key);
+    *id = (struct tls_identity){0};
+}
+
+/* ---- authorities ---- */
+
+static void authority_add(struct tls_authorities *a, X509 *ca)
+{
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
+    check(name && sk_X509_NAME_push(a->names, name) > 0);
+    if (X509_STORE_add_cert(a->store, ca) != 1)
+        ERR_clear_error();           /* it stands there twice */
+}
+
+int tls_files_authorities(const struct tls_files *f, const struct yaml_node *node, struct str path, struct tls_authorities *a)
+{
+    struct bytes b;
+    *a = (struct tls_authorities){0};
+    if (bytes_read(f, node, "ca", path, &b) != 0)
+        return -1;
+    BIO *bio = bytes_bio(&b);
+    STACK_OF(X509) *all = certificates_read(bio);
+    BIO_free(bio);
+    check(EVP_Digest(b.text.at, b.text.len, a->digest, NULL, EVP_sha256(), NULL) == 1);
+    bytes_fini(&b);
+    if (!all || sk_X509_num(all) == 0) {
+        int res = tls_files_wrong(f, node, "ca", CODE_ca_file, path, all ? "it holds no certificate in PEM" : tls_reason().text);
+        sk_X509_pop_free(all, X509_free);
+        return res;
+    }
+    a->store = X509_STORE_new();
+    a->names = sk_X509_NAME_new_null();
+    check(a->store && a->names);
+    for (int i = 0; i < sk_X509_num(all); i++)
+        authority_add(a, sk_X509_value(all, i));
+    sk_X509_pop_free(all, X509_free);
+    return 0;
+}
+
+void tls_authorities_fini(struct tls_authorities *a)
+{
+    X509_STORE_free(a->store);
+    sk_X509_NAME_pop_free(a->names, X509_NAME_free);
+    *a = (struct tls_authorities){0};
+}

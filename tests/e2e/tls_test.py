@@ -1,0 +1,485 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS towards clients, spoken by Python's ssl and the openssl program: who gets which certificate, what is refused and how,
+what a reload changes, and that everything above it works as it does without."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+from certs import CA, run
+from harness import Case, Closed, Peer, WEIR, answer_bytes, ask, dial, main, request_bytes, serving, wait_until
+
+
+class Tls(Case):
+    def setUp(self):
+        super().setUp()
+        self.ca = CA(self.directory)
+        self.pem, self.key = self.ca.issue("site", "DNS:test.example,DNS:*.wild.example")
+
+    def tls_yaml(self, certificates=None, more=""):
+        certificates = certificates or [(self.pem, self.key)]
+        return "tls: {certificates: [%s]%s}" % (", ".join("{certificate: %s, key: %s}" % c[:2] for c in certificates), more)
+
+    def gate(self, upstream=None, certificates=None, more="", listen_more="", **args):
+        listen = "[{at: '127.0.0.1:@PORT@', %s%s}]" % (self.tls_yaml(certificates, more), listen_more)
+        return self.proxy(upstream or self.mock(), listen=listen, **args)
+
+    def context(self, **more):
+        c = ssl.create_default_context(cafile=self.ca.pem)
+        for name, value in more.items():
+            setattr(c, name, value)
+        return c
+
+    def dial(self, w, name="test.example", context=None, session=None):
+        raw = socket.create_connection(("127.0.0.1", w.port), timeout=10)
+        try:
+            return Peer((context or self.context()).wrap_socket(raw, server_hostname=name, session=session))
+        except BaseException:
+            raw.close()
+            raise
+
+    def ask(self, w, path="/bytes/1", method="GET", name="test.example", context=None, **more):
+        with self.dial(w, name, context) as p:
+            p.send(request_bytes(method, path, **more))
+            return p.read_response(method)
+
+    def subject(self, w, name, context=None):
+        c = context or self.context(check_hostname=False)
+        with self.dial(w, name, c) as p:
+            return dict(x[0] for x in p.sock.getpeercert()["subject"])["commonName"]
+
+    def check(self, yaml):
+        path = os.path.join(self.directory, "check.yaml")
+        with open(path, "w") as f:
+            f.write(yaml)
+        done = subprocess.run([WEIR, "check", path], capture_output=True, timeout=20)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+
+class Exchange(Tls):
+    def test_a_request(self):
+        w = self.gate()
+        r = self.ask(w, "/echo", "POST", body=b"x" * 3000)
+        self.assertEqual((r.status, r.body), (200, b"x" * 3000))
+
+    def test_versions_and_protocols(self):
+        w = self.gate()
+        for version, word in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
+            c = self.context(minimum_version=version, maximum_version=version)
+            c.set_alpn_protocols(["h2", "http/1.1"])
+            with self.dial(w, context=c) as p:
+                self.assertEqual((p.sock.version(), p.sock.selected_alpn_protocol()), (word, "http/1.1"))
+                for _ in range(3):
+                    p.send(request_bytes(path="/bytes/10"))
+                    self.assertEqual(len(p.read_response().body), 10)
+        c = self.context()
+        c.set_alpn_protocols(["h2"])
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)no.application.protocol"):
+            self.dial(w, context=c)
+
+    def test_modern_is_1_3_alone(self):
+        w = self.gate(more=", profile: modern")
+        self.assertEqual(self.ask(w).status, 200)
+        with self.assertRaises(ssl.SSLError):
+            self.dial(w, context=self.context(maximum_version=ssl.TLSVersion.TLSv1_2))
+
+    def test_the_upstream_hears_that_it_was_https(self):
+        seen = []
+        u = self.upstream(serving(lambda r: seen.append(r) or answer_bytes()))
+        w = self.gate(u)
+        self.ask(w, "/")
+        self.assertEqual(seen[0].get("x-forwarded-proto"), "https")
+        self.assertIn("proto=https", seen[0].get("forwarded"))
+
+    def test_large_bodies_both_ways_and_slow_readers(self):
+        w = self.gate()
+        body = os.urandom(3_000_000)
+        self.assertEqual(self.ask(w, "/echo", "POST", body=body).body, body)
+        with self.dial(w) as p:
+            p.send(request_bytes(path="/bytes/5000000"))
+            time.sleep(0.3)          # what it cannot take waits, sealed, in the gateway
+            held = w.metrics().get("weir_buffered_bytes", 0)
+            self.assertLess(held, 1_000_000)
+            self.assertEqual(len(p.read_response().body), 5_000_000)
+
+    def test_chunks_and_pipelining(self):
+        w = self.gate()
+        with self.dial(w) as p:
+            p.send(request_bytes(path="/bytes/5") * 20)
+            for _ in range(20):
+                self.assertEqual(len(p.read_response().body), 5)
+            p.send(request_bytes("POST", "/echo", [("Transfer-Encoding", "chunked")]) + b"3\r\nabc\r\n")
+            p.send(b"4\r\ndefg\r\n0\r\n\r\n")
+            self.assertEqual(p.read_response().body, b"abcdefg")
+
+    def test_a_request_in_pieces_of_one_byte(self):
+        w = self.gate()
+        with self.dial(w) as p:
+            for b in request_bytes(path="/bytes/7"):
+                p.send(bytes([b]))
+            self.assertEqual(len(p.read_response().body), 7)
+
+    def test_it_ends_with_a_close_notify(self):
+        w = self.gate()
+        with self.dial(w) as p:
+            p.sock.suppress_ragged_eofs = False
+            p.send(request_bytes(path="/bytes/7", headers=[("Connection", "close")]))
+            self.assertEqual(len(p.read_response().body), 7)
+            self.assertEqual(p.sock.recv(10), b"")      # and not SSLEOFError
+
+    def test_a_websocket_through_it(self):
+        def script(peer, _):
+            peer.read_request()
+            peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+            peer.send(peer.take(4))
+        w = self.gate(self.upstream(script))
+        with self.dial(w) as p:
+            p.send(request_bytes(headers=[("Connection", "upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+                                          ("Sec-WebSocket-Key", "x3JJHMbDL1EzLkh9GBhXDw==")]))
+            self.assertEqual(p.read_response().status, 101)
+            self.assertEqual(p.take(5), b"hello")
+            p.send(b"ping")
+            self.assertEqual(p.take(4), b"ping")
+
+
+class Names(Tls):
+    def test_who_gets_which(self):
+        pairs = [(self.pem, self.key)] + [self.ca.issue(n, "DNS:" + san) for n, san in
+                                          (("b", "b.example"), ("star", "*.b.example"), ("one", "one.b.example"))]
+        w = self.gate(certificates=pairs)
+        for name, wanted in (("b.example", "b"), ("x.b.example", "star"), ("ONE.b.example", "one"), ("one.b.example", "one"),
+                             ("y.x.b.example", "site"), ("unknown.example", "site"), ("a.wild.example", "site"), (None, "site")):
+            self.assertEqual(self.subject(w, name), wanted, name)
+
+    def test_two_kinds_of_keys_of_one_name(self):
+        rsa = self.ca.issue("rsa", "DNS:test.example,DNS:*.wild.example", kind="rsa")
+        w = self.gate(certificates=[(self.pem, self.key), rsa])
+        for ciphers, wanted in (("ECDHE-RSA-AES128-GCM-SHA256", "rsa"), ("ECDHE-ECDSA-AES128-GCM-SHA256", "site")):
+            c = self.context(maximum_version=ssl.TLSVersion.TLSv1_2, check_hostname=False)
+            c.set_ciphers(ciphers)
+            self.assertEqual(self.subject(w, "test.example", c), wanted)
+
+    def test_staple(self):
+        staple = self.ca.staple("site", self.pem, 2)
+        w = self.proxy(self.mock(), listen="[{at: '127.0.0.1:@PORT@', tls: {certificates: {certificate: %s, key: %s, ocsp: %s}}}]"
+                       % (self.pem, self.key, staple))
+        out = run("s_client", "-connect", "127.0.0.1:%d" % w.port, "-status", "-CAfile", self.ca.pem, "-servername",
+                  "test.example").stdout
+        self.assertIn(b"Cert Status: good", out)
+
+
+class Sessions(Tls):
+    def resumed(self, w, version, session, name="test.example"):
+        c = self.contexts.setdefault(version, self.context(minimum_version=version, maximum_version=version, check_hostname=False))
+        with self.dial(w, name, c, session) as p:
+            p.send(request_bytes(path="/bytes/1"))
+            p.read_response()
+            return p.sock.session_reused, p.sock.session
+
+    def test_resumption_by_any_worker_and_after_a_reload(self):
+        self.contexts = {}
+        w = self.gate(top="workers: 2")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            reused, session = self.resumed(w, version, None)
+            self.assertFalse(reused)
+            for _ in range(8):
+                reused, session = self.resumed(w, version, session)
+                self.assertTrue(reused)
+            w.signal(signal.SIGHUP)
+            wait_until("the reload", lambda: b"reload" in w.stderr())
+            self.assertTrue(self.resumed(w, version, session)[0])
+        self.assertEqual(w.metrics()["weir_tls_handshakes_resumed_total"], 18)
+
+    def test_no_tickets(self):
+        self.contexts = {}
+        w = self.gate(more=", tickets: false")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            _, session = self.resumed(w, version, None)
+            if session:
+                self.assertFalse(self.resumed(w, version, session)[0])
+
+    def test_a_session_is_for_the_names_that_gave_it(self):
+        self.contexts = {}
+        w = self.gate(certificates=[(self.pem, self.key), self.ca.issue("b", "DNS:b.example")])
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            _, session = self.resumed(w, version, None)
+            self.assertFalse(self.resumed(w, version, session, "b.example")[0])
+
+
+class Callers(Tls):
+    def setUp(self):
+        super().setUp()
+        self.mine = self.ca.issue("alice", subject="/O=Weir, Inc./CN=alice", use="clientAuth")
+        self.theirs = CA(self.directory, "other").issue("mallory", subject="/CN=alice", use="clientAuth")
+        self.seen = []
+        self.up = self.upstream(serving(lambda r: self.seen.append(r) or answer_bytes()))
+
+    def gate_of(self, verify):
+        return self.gate(self.up, more=", clients: {ca: %s, verify: %s, header: X-Caller}" % (self.ca.pem, verify))
+
+    def with_certificate(self, pair, version=ssl.TLSVersion.TLSv1_3):
+        c = self.context(minimum_version=version, maximum_version=version)
+        if pair:
+            c.load_cert_chain(*pair)
+        return c
+
+    def test_required(self):
+        w = self.gate_of("required")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            r = self.ask(w, "/", context=self.with_certificate(self.mine, version), headers=[("X-Caller", "CN=root")])
+            self.assertEqual(r.status, 200)
+            self.assertEqual(self.seen[-1].all("x-caller"), ["CN=alice,O=Weir\\, Inc."])
+            for pair in (None, self.theirs):
+                with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
+                    self.ask(w, "/", context=self.with_certificate(pair, version))
+        self.assertEqual(len(self.seen), 2)
+        wait_until("the log", lambda: b"127.0.0.1: handshake failed: " in w.stderr())
+
+    def test_optional(self):
+        w = self.gate_of("optional")
+        self.ask(w, "/", context=self.with_certificate(self.mine))
+        self.ask(w, "/", headers=[("X-Caller", "CN=root"), ("x_caller", "CN=root")])
+        self.assertEqual([r.all("x-caller") for r in self.seen], [["CN=alice,O=Weir\\, Inc."], []])
+        self.assertEqual(self.seen[1].all("x_caller"), [])
+        with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
+            self.ask(w, "/", context=self.with_certificate(self.theirs))
+
+    def test_nobody_says_it_on_another_listener(self):
+        w = self.proxy(self.up, listen="['127.0.0.1:@PORT@', {at: 'unix:%s/s', %s}]" % (self.directory, self.tls_yaml(
+            more=", clients: {ca: %s, header: x-caller}" % self.ca.pem)))
+        w.ask("/", headers=[("X-Caller", "CN=root")])
+        self.assertEqual(self.seen[0].all("x-caller"), [])
+
+    def test_a_session_keeps_the_subject(self):
+        w = self.gate_of("required")
+        c, session = self.with_certificate(self.mine), None
+        for reused in (False, True):
+            with self.dial(w, context=c, session=session) as p:
+                p.send(request_bytes())
+                p.read_response()
+                self.assertEqual(p.sock.session_reused, reused)
+                session = p.sock.session
+        self.assertEqual([r.get("x-caller") for r in self.seen], ["CN=alice,O=Weir\\, Inc."] * 2)
+
+
+class Unwell(Tls):
+    def test_plain_http(self):
+        w = self.gate()
+        for raw in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"DELETE /x HTTP/1.1\r\nHost: x\r\n\r\n",
+                    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300000, b"G"):
+            with dial(w.port) as p:
+                p.send(raw)
+                r = p.read_response()
+                self.assertEqual((r.status, r.json()["reason"]), (400, "tls_expected"))
+                self.assertIn("https://", r.json()["detail"])
+                self.assertTrue(p.ended())
+        self.assertEqual(w.wait_log(4, reason="tls_expected")[0]["status"], 400)
+
+    def test_garbage(self):
+        w = self.gate()
+        hello = self.hello()
+        for raw in (b"\x00" * 100, b"\x16\x03\x01\xff\xff" + b"\0" * 100, os.urandom(300).replace(b"G", b"\1"),
+                    hello[:-20] + b"\xff" * 20, hello + b"\x17\x03\x03\x00\x05hello", b"\x80\x2e\x01\x00\x02" + b"x" * 60):
+            raw = b"\x16" + raw[1:] if 65 <= raw[0] <= 90 else raw
+            with dial(w.port) as p:
+                p.send(raw)
+                p.end_sending()
+                try:
+                    p.until_close()
+                except ConnectionError:
+                    pass
+        self.assertEqual(self.ask(w).status, 200)
+        self.assertGreaterEqual(w.metrics()["weir_tls_handshakes_failed_total"], 4)
+
+    def hello(self, name="test.example"):
+        i, o = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            self.context().wrap_bio(i, o, server_hostname=name).do_handshake()
+        except ssl.SSLWantReadError:
+            return o.read()
+
+    def test_a_hello_byte_by_byte_and_names_that_are_none(self):
+        w = self.gate()
+        with dial(w.port) as p:
+            for b in self.hello():
+                p.send(bytes([b]))
+            self.assertEqual(p.take(1), b"\x16")
+        hello = self.hello("a" * 60 + ".example")
+        at = hello.index(b"a" * 60)
+        for name in (b"\0" * 68, b"." * 68, b"*" * 68, b"\xff" * 68):
+            with dial(w.port) as p:
+                p.send(hello[:at] + name + hello[at + 68:])
+                self.assertIn(p.take(1), (b"\x16", b"\x15"))
+
+    def test_a_hello_that_is_never_whole_is_cut_in_time(self):
+        w = self.gate(listen_more=", header_timeout: 300ms")
+        with dial(w.port) as p:
+            p.send(self.hello()[:50])
+            began = time.monotonic()
+            self.assertTrue(p.ended())
+            self.assertLess(time.monotonic() - began, 3)
+        with dial(w.port) as p:          # endless: a long record of a hello that goes on and on
+            try:
+                for _ in range(40):
+                    p.send(b"\x16\x03\x01\x40\x00" + b"\x01\x00\xff\xff" + b"\0" * (0x4000 - 4))
+            except (Closed, OSError):
+                pass
+            try:
+                p.until_close()
+            except ConnectionError:
+                pass
+        self.assertEqual(self.ask(w).status, 200)
+
+    def test_no_renegotiation(self):
+        w = self.gate()
+        out = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % w.port, "-tls1_2", "-CAfile", self.ca.pem],
+                             input=b"R\n", capture_output=True, timeout=20)
+        self.assertRegex(out.stdout + out.stderr, b"(?i)no.renegotiation|alert|unexpected eof|errno")
+        self.assertEqual(self.ask(w).status, 200)
+
+    def test_key_updates_without_end(self):
+        w = self.gate()
+        out = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % w.port, "-tls1_3", "-CAfile", self.ca.pem],
+                             input=b"K\n" * 20000, capture_output=True, timeout=60)
+        self.assertIsNotNone(out)
+        self.assertEqual(self.ask(w).status, 200)
+
+    def test_tls_on_a_plain_port(self):
+        w = self.proxy(self.mock())
+        with self.assertRaises(ssl.SSLError):
+            self.dial(w)
+        self.assertEqual(w.wait_log(reason="bad_request")[0]["fault"], "not_http")
+
+    def test_cut_anywhere(self):
+        w = self.gate()
+        hello = self.hello()
+        for n in range(1, len(hello), 7):
+            with dial(w.port) as p:
+                p.send(hello[:n])
+                if n % 2:
+                    p.reset()
+        wait_until("no connection to be left", lambda: w.metrics()["weir_client_connections"] == 0)
+        self.assertEqual(self.ask(w).status, 200)
+
+
+class Files(Tls):
+    def bad(self, certificate, key, *words, more=""):
+        status, text = self.check("version: 1\nlisten:\n- at: 127.0.0.1:1\n  tls:\n    certificates: {certificate: %s, key: %s%s}\n"
+                                  "routes: [{match: /, respond: {status: 200}}]\n" % (certificate, key, more))
+        self.assertNotEqual(status, 0, text)
+        for word in words:
+            self.assertIn(word, text)
+
+    def write(self, name, data):
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def test_what_cannot_be_used(self):
+        with open(self.pem, "rb") as f:
+            pem = f.read()
+        with open(self.key, "rb") as f:
+            key = f.read()
+        other = self.ca.issue("other", "DNS:o.example")
+        self.bad("/nowhere/a.pem", self.key, "E070", "/nowhere/a.pem", "No such file")
+        self.bad(self.pem, self.directory, "E070", "a directory")
+        self.bad(self.write("half.pem", pem[:len(pem) // 2]), self.key, "E071", "half.pem")
+        self.bad(self.pem, self.write("half.key", key[:len(key) // 2]), "E072", "half.key")
+        self.bad(self.write("empty.pem", b""), self.key, "E071", "no certificate")
+        self.bad(self.write("bad.pem", pem[:80] + b"AAAA" + pem[84:]), self.key, "E071")
+        self.bad(self.pem, other[1], "E072", "not the key of the certificate")
+        self.bad(self.pem, self.pem, "E072", "no private key")
+        self.bad(*self.ca.expired("old", "DNS:old.example"), "E071", "expired", "2020-01-02")
+        locked = os.path.join(self.directory, "locked.key")
+        run("ec", "-in", self.key, "-aes128", "-passout", "pass:x", "-out", locked)
+        self.bad(self.pem, locked, "E072", "encrypted")
+        self.bad(self.pem, self.key, "E074", "no OCSP response", more=", ocsp: %s" % self.pem)
+        self.bad(self.pem, self.key, "E074", "another certificate", more=", ocsp: %s" % self.ca.staple("o", other[0], 3))
+        self.bad(self.pem, self.key, "E074", "good", more=", ocsp: %s" % self.ca.staple("r", self.pem, 2, revoked=True))
+
+    def test_one_that_ends_soon_is_told_and_taken(self):
+        pem, key = self.ca.issue("soon", "DNS:test.example", days=3)
+        w = self.gate(certificates=[(pem, key)])
+        self.assertIn(b"W004", w.stderr())
+        self.assertIn(b"it expires at 20", w.stderr())
+        self.assertEqual(self.ask(w).status, 200)
+
+    def test_authorities(self):
+        for path, word in (("/nowhere/ca.pem", "E070"), (self.key, "E073"), (self.write("no.pem", b""), "E073")):
+            status, text = self.check("version: 1\nlisten:\n- at: 127.0.0.1:1\n  tls:\n    certificates: {certificate: %s, key: %s}\n"
+                                      "    clients: {ca: %s}\nroutes: [{match: /, respond: {status: 200}}]\n"
+                                      % (self.pem, self.key, path))
+            self.assertNotEqual(status, 0)
+            self.assertIn(word, text)
+
+    def test_a_new_certificate_is_seen_and_a_broken_one_changes_nothing(self):
+        w = self.gate(top="reload: {poll: 100ms}")
+        with self.dial(w) as old:
+            old.send(request_bytes(path="/bytes/1"))
+            old.read_response()
+            good = open(self.pem, "rb").read(), open(self.key, "rb").read()
+            self.write("site.key", b"nonsense")
+            wait_until("the refusal", lambda: b"E072" in w.stderr())
+            self.assertEqual(self.ask(w).status, 200)
+            os.mkdir(os.path.join(self.directory, "new"))
+            other = CA.__new__(CA)
+            other.__dict__.update(self.ca.__dict__, directory=os.path.join(self.directory, "new"), serial=100)
+            new = other.issue("renewed", "DNS:test.example")
+            shutil.copy(new[0], self.pem)
+            shutil.copy(new[1], self.key)
+            wait_until("the new certificate", lambda: self.subject(w, "test.example") == "renewed")
+            old.send(request_bytes(path="/bytes/2"))
+            self.assertEqual(len(old.read_response().body), 2)
+            self.assertTrue(good)
+
+    def test_swapped_under_load(self):
+        w = self.gate(top="reload: {watch: false}")
+        other = self.ca.issue("two", "DNS:test.example")
+        pairs = [[open(p, "rb").read() for p in pair] for pair in ((self.pem, self.key), other)]
+        failed, stop, count = [], threading.Event(), [0]
+
+        def load():
+            while not stop.is_set():
+                try:
+                    with self.dial(w) as p:
+                        for _ in range(3):
+                            p.send(request_bytes(path="/bytes/100"))
+                            if p.read_response().status != 200:
+                                failed.append("status")
+                            count[0] += 1
+                except Exception as e:
+                    failed.append(repr(e))
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for t in threads:
+            t.start()
+        try:
+            for i in range(20):
+                self.write("site.pem", pairs[i % 2][0])
+                self.write("site.key", pairs[i % 2][1])
+                done = subprocess.run([WEIR, "reload", "-c", w.conf_path], capture_output=True, timeout=20)
+                self.assertEqual(done.returncode, 0, done.stderr)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(failed, [])
+        self.assertGreater(count[0], 100)
+
+    def test_paths_count_from_the_files_folder(self):
+        shutil.copy(self.pem, os.path.join(self.directory, "rel.pem"))
+        shutil.copy(self.key, os.path.join(self.directory, "rel.key"))
+        w = self.gate(certificates=[("rel.pem", "rel.key")])
+        self.assertEqual(self.ask(w).status, 200)
+
+
+if __name__ == "__main__":
+    main()
