@@ -25,6 +25,19 @@ static int half_close_read(void *at, const struct yaml_node *n, struct load *l)
     return 0;
 }
 
+static const char *const others_words[] = {"refuse", "serve", NULL};
+
+static const struct field proxy_fields[] = {
+    {.key = "trusted", .type = FIELD_CIDRS, .offset = offsetof(struct listen_proxy_conf, trusted),
+     .help = "Networks of the proxies in front. A connection from there must begin with a header, or it is closed. Must be set, "
+             "but not for a unix socket: there every connection begins with one."},
+    {.key = "others", .type = FIELD_ENUM, .offset = offsetof(struct listen_proxy_conf, others), .words = others_words,
+     .fallback = "refuse",
+     .help = "What becomes of connections from elsewhere: closed at once (`refuse`), or served as callers of their own, whose "
+             "headers would be no HTTP (`serve`)."},
+    {.type = FIELD_END},
+};
+
 const struct field schema_listen_fields[] = {
     {.key = "at", .type = FIELD_TEXT, .offset = offsetof(struct listen_conf, at), .required = true,
      .json = SCHEMA_REF("address"),
@@ -44,10 +57,31 @@ const struct field schema_listen_fields[] = {
     {.key = "tls", .type = FIELD_CUSTOM, .parse = schema_tls_read, .offset = offsetof(struct listen_conf, tls),
      .sub = schema_tls_fields, .form = "a mapping", .json = "@",
      .help = "TLS is spoken here, and nothing else: plain HTTP is answered with a 400 that says so."},
+    {.key = "proxy_protocol", .type = FIELD_MAP, .sub = proxy_fields, .offset = offsetof(struct listen_conf, proxy),
+     .help = "The PROXY protocol, version 1 or 2: a proxy in front that does not speak HTTP itself says by a header before the "
+             "first byte whom a connection is for, and that address is the caller's."},
     {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
      .json = SCHEMA_FILTERS_OF("listener"), .help = "Filters of every request that comes in here; they run first."},
     {.type = FIELD_END},
 };
+
+/* Without trusted networks every connection would be refused, or the key would do nothing. */
+static int proxy_check(struct listen_conf *c, const struct yaml_node *map, struct load *l)
+{
+    const struct yaml_node *n = yaml_get(map, "proxy_protocol");
+    const struct yaml_node *trusted = yaml_get(n, "trusted");
+    bool is_unix = c->address.sa.sa_family == AF_UNIX;
+
+    c->proxy.on = n != NULL;
+    if (is_unix && trusted)
+        return load_err(l, trusted, CODE_conflict, "proxy_protocol: trusted: a unix socket's peers have no address; every one is "
+                        "trusted who may open the socket");
+    if (is_unix || !n || c->proxy.trusted.n > 0)
+        return 0;
+    if (trusted)
+        return load_err(l, trusted, CODE_empty, "proxy_protocol: trusted: needs at least one network");
+    return load_err(l, n, CODE_missing_key, "proxy_protocol: trusted is missing: the networks of the proxies in front");
+}
 
 static int one_read(struct listen_conf *c, const struct yaml_node *n, struct load *l)
 {
@@ -64,6 +98,8 @@ static int one_read(struct listen_conf *c, const struct yaml_node *n, struct loa
         return -1;
     if (at && at->type == YAML_SCALAR && address_parse(c->at, &c->address, &why) != 0)
         res = load_err(l, at, CODE_address, "%s", why.text);
+    if (res == 0 && proxy_check(c, map, l) != 0)
+        res = -1;
     struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
     return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters) != 0 ? -1 : res;
 }

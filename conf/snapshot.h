@@ -81,6 +81,15 @@ struct tls_conf {
     struct tls_server *server;       /* tls_compile() puts it here; freed with the snapshot */
 };
 
+/* What a listener makes of connections from addresses that its `proxy_protocol` does not trust. */
+enum proxy_others { PROXY_OTHERS_REFUSE, PROXY_OTHERS_SERVE };
+
+struct listen_proxy_conf {
+    bool on;                         /* `proxy_protocol` is set */
+    struct cidrs trusted;            /* from there a header comes first; of a unix socket: none, and all do */
+    int others;                      /* enum proxy_others */
+};
+
 struct listen_conf {
     struct str at;                   /* as written: "0.0.0.0:8080", "[::]:8080", "unix:/run/weir.sock" */
     struct address address;
@@ -89,6 +98,7 @@ struct listen_conf {
     uint64_t keepalive_timeout;      /* 75s */
     bool half_close_keep;            /* half_close: keep */
     struct tls_conf *tls;            /* NULL: plain */
+    struct listen_proxy_conf proxy;
     struct chain_conf filters;
     const struct yaml_node *node;    /* as written, in its long form */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A client's connection: states, events and time. What it reads is client_read.c's, what it writes client_write.c's.
+ * A client's connection: states, events and time. What it reads is client_read.c's, what it writes client_write.c's,
+ * and what may stand before its first request client_proxy.c's.
  *
  * While a request is under way and whole, nothing is read: a pipelined request stays in the socket. A FIN or a reset is
  * still seen, by the event alone, and ends the exchange at once (POLICY.md, HTTP).
@@ -13,12 +14,14 @@
 #include <sys/socket.h>
 #include "client_impl.h"
 #include "lib/check.h"
+#include "lib/mem.h"
 #include "listener.h"
 #include "tls.h"
 
 enum { LINGER_NS = 1000000000, DRAIN_FRESH_NS = 500000000 };
 
 static const bool client_edges[CLIENT_STATES][CLIENT_STATES] = {
+    [CLIENT_PROXY] = {[CLIENT_IDLE] = true, [CLIENT_CLOSED] = true},
     [CLIENT_IDLE] = {[CLIENT_HEAD] = true, [CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSING] = true,
                      [CLIENT_LINGER] = true, [CLIENT_CLOSED] = true},
     [CLIENT_HEAD] = {[CLIENT_BODY] = true, [CLIENT_BUSY] = true, [CLIENT_CLOSED] = true},
@@ -43,6 +46,7 @@ static void client_bury(struct worker *w, struct grave *g)
 {
     struct client *c = container_of(g, struct client, grave);
     listener_release(c->listener);
+    mem_free(c->proxied);
     slab_free(&w->clients, c);
 }
 
@@ -158,6 +162,12 @@ static void client_timeout(struct timer *t, uint64_t now)
         return;
     }
     switch ((enum client_state)c->state) {
+    case CLIENT_PROXY:
+        if (client_is_last(c))
+            client_close(c, REASON_draining);
+        else
+            client_proxy_refuse(c, "the header did not come in time");
+        break;
     case CLIENT_HEAD:
         request_refuse(client_refused_request(c), REASON_client_timeout, STR("head_timeout"));
         break;
@@ -248,6 +258,10 @@ void client_event(struct stream *s, unsigned what)
         }
     }
     switch ((enum client_state)c->state) {
+    case CLIENT_PROXY:
+        if (client_proxy_read(c))
+            client_read(c);
+        break;
     case CLIENT_BUSY:
         if (client_gone(c, what))
             client_close(c, REASON_client_gone);
@@ -281,7 +295,7 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     c->peer = *peer;
     forward_peer_init(&c->peer_text, peer);
     c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */
-    c->state = CLIENT_IDLE;
+    c->state = client_start_of(l->conf, peer) == CLIENT_STARTS_PROXY ? CLIENT_PROXY : CLIENT_IDLE;
     c->fresh = true;
     timer_init(&c->timer, client_timeout);
     list_append(&w->all_clients, &c->link);
@@ -291,18 +305,24 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     return c;
 }
 
+void client_begin(struct client *c)
+{
+    if (c->listener->conf->tls)
+        tls_accept(&c->s, c->listener->conf->tls->server, c->peer_text.text);
+}
+
 void client_accept(struct worker *w, struct listener *l, int fd, const struct ip *peer)
 {
     struct client *c = client_new(w, l, peer);
     stream_open_tcp(&c->s, w, fd, false, client_event);
-    if (l->conf->tls)
-        tls_accept(&c->s, l->conf->tls->server, c->peer_text.text);
+    if (c->state != CLIENT_PROXY)
+        client_begin(c);
     stream_deliver(&c->s, STREAM_READ);      /* its first bytes are there (listener.c): no need to wait for the event */
 }
 
 void client_drain(struct client *c)
 {
-    if (c->state != CLIENT_IDLE || c->s.readable || c->in.rest)
+    if ((c->state != CLIENT_IDLE && c->state != CLIENT_PROXY) || c->s.readable || c->in.rest)
         return;
     if (c->fresh) {
         uint64_t time = c->listener->conf->header_timeout;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "exchange.h"
 #include "forward.h"
+#include "http/proxy_protocol.h"
 #include "inbox.h"
 #include "lib/ip.h"
 #include "stream.h"
@@ -20,6 +21,7 @@
 struct listener;
 
 enum client_state {
+    CLIENT_PROXY,        /* a PROXY header is to come first */
     CLIENT_IDLE,         /* between requests, or before the first */
     CLIENT_HEAD,         /* a head is coming in pieces */
     CLIENT_BODY,         /* a request is under way and its body is still coming */
@@ -41,8 +43,9 @@ struct client {
     struct listener *listener;
     struct client_exchange *x;       /* of the request under way; in its arena */
     uint64_t id;
-    struct ip peer;
+    struct ip peer;                  /* who holds the connection, or whom a trusted PROXY header names */
     struct forward_peer peer_text;
+    struct proxy_ends *proxied;      /* what that header said; NULL: there was none */
     uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
@@ -51,7 +54,11 @@ struct client {
     bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
 };
 
-/* Takes the connected socket over. */
+/* How a connection from there begins. */
+enum client_start { CLIENT_STARTS_PLAIN, CLIENT_STARTS_PROXY, CLIENT_REFUSED };
+enum client_start client_start_of(const struct listen_conf *, const struct ip *peer);
+
+/* Takes the connected socket over. `peer` is none that is refused. */
 void client_accept(struct worker *, struct listener *, int fd, const struct ip *peer);
 /* For streams made elsewhere (tests/sim): a client whose stream is opened by `open`. */
 struct client *client_new(struct worker *, struct listener *, const struct ip *peer);

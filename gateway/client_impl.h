@@ -6,7 +6,7 @@
 #include "http/chunked.h"
 #include "http/parse.h"
 
-/* Shared between client.c, client_read.c and client_write.c, and by nobody else. */
+/* Shared between client.c, client_read.c, client_write.c and client_proxy.c, and by nobody else. */
 
 struct client_exchange {
     enum body_kind body;             /* of the request */
@@ -35,6 +35,10 @@ void client_arm_state(struct client *);          /* the deadline that fits the s
 bool client_is_last(const struct client *);      /* no other request is taken from it */
 void client_read(struct client *);
 void client_done(struct down *, enum reason);
+void client_begin(struct client *);               /* what its listener speaks begins: whom it is for is known */
+bool client_proxy_read(struct client *);         /* true: the header is in, and what comes next may be read */
+void client_proxy_refuse(struct client *, const char *why);
+void client_ends(struct down *, struct proxy_ends *);
 struct request *client_refused_request(struct client *);     /* for a head that is refused: request_refuse() it */
 void client_finish(struct client *);             /* no more requests: flush, then close or linger */
 

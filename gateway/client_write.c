@@ -148,4 +148,5 @@ static void client_fin(struct down *d) { stream_finish(&client_of(d)->s); }
 const struct down_ops client_ops = {
     .interim = client_interim, .head = client_head, .data = client_data, .end = client_end, .flush = client_flush,
     .pause = client_pause, .resume = client_resume, .tunnel = client_tunnel, .fin = client_fin, .done = client_done,
+    .ends = client_ends,
 };

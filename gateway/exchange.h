@@ -23,6 +23,7 @@ struct request;
 struct attempt;
 struct down;
 struct up;
+struct proxy_ends;
 
 /* How much body follows a head, as the other side of the seam needs to know it. */
 struct body_frame {
@@ -42,6 +43,7 @@ struct down_ops {
     void (*tunnel)(struct down *);                    /* after a head with status 101: bytes from now on, both ways */
     void (*fin)(struct down *);                       /* tunnel: no more bytes from the upstream */
     void (*done)(struct down *, enum reason);         /* the request is over. Not REASON_none or _replied: cut, unless end() came */
+    void (*ends)(struct down *, struct proxy_ends *);         /* of the client's connection, as PROXY headers mean them */
 };
 
 struct down {

@@ -116,6 +116,18 @@ static void refuse(int fd)
     close(fd);
 }
 
+/* Without a word: who must not come here is told nothing. What he has sent already makes it a reset. */
+static void turn_away(struct listener *l, int fd, const struct ip *ip)
+{
+    static struct log_limit limit;
+    char text[IP_TEXT];
+    close(fd);
+    ip_format(ip, text);
+    metric_add(&l->worker->metrics, METRIC_proxy_protocol_refused_total, 1);
+    log_limited(&limit, LOG_WARN, "listener", STR_FMT ": a connection from %s, which is not in proxy_protocol.trusted, was closed",
+                STR_ARG(l->conf->at), text);
+}
+
 /* false: nothing more to be had now. */
 static bool accept_one(struct listener *l)
 {
@@ -135,6 +147,11 @@ static bool accept_one(struct listener *l)
         }
         return false;
     }
+    struct ip ip = ip_of_sockaddr((struct sockaddr *)&peer);
+    if (client_start_of(l->conf, &ip) == CLIENT_REFUSED) {
+        turn_away(l, fd, &ip);
+        return true;
+    }
     if (atomic_fetch_add_explicit(w->open_connections, 1, memory_order_relaxed) >= w->max_connections) {
         atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
         metric_add(&w->metrics, METRIC_client_connections_refused_total, 1);
@@ -144,7 +161,6 @@ static bool accept_one(struct listener *l)
             refuse(fd);
         return true;
     }
-    struct ip ip = ip_of_sockaddr((struct sockaddr *)&peer);
     client_accept(w, l, fd, &ip);
     return true;
 }

@@ -187,6 +187,15 @@ enum io stream_read(struct stream *s, void *at, size_t cap, size_t *n)
     return io;
 }
 
+enum io stream_peek(struct stream *s, void *at, size_t cap, size_t *n)
+{
+    worker_flush(s->worker);
+    enum io io = s->ops->peek(s, at, cap, n);
+    if (io != IO_OK)
+        s->readable = false;
+    return io;
+}
+
 /* Writes what waits; returns what came of it. */
 static unsigned out_drain(struct stream *s)
 {
@@ -252,14 +261,17 @@ static enum io io_of_errno(void) { return errno == EAGAIN || errno == EINTR ? IO
  * The C library's recv() and writev() are points where a thread may be cancelled, and pay for it with two atomic
  * exchanges each. No thread of ours is ever cancelled: these go to the kernel directly.
  */
-static enum io tcp_read(struct stream *s, void *at, size_t cap, size_t *n)
+static enum io tcp_recv(struct stream *s, void *at, size_t cap, size_t *n, int flags)
 {
-    ssize_t got = syscall(SYS_recvfrom, s->fd, at, cap, 0, NULL, NULL);
+    ssize_t got = syscall(SYS_recvfrom, s->fd, at, cap, flags, NULL, NULL);
     *n = got > 0 ? (size_t)got : 0;
     if (got > 0)
         return IO_OK;
     return got == 0 ? IO_EOF : io_of_errno();
 }
+
+static enum io tcp_read(struct stream *s, void *at, size_t cap, size_t *n) { return tcp_recv(s, at, cap, n, 0); }
+static enum io tcp_peek(struct stream *s, void *at, size_t cap, size_t *n) { return tcp_recv(s, at, cap, n, MSG_PEEK); }
 
 static enum io tcp_writev(struct stream *s, const struct iovec *v, int n, size_t *done)
 {
@@ -296,7 +308,8 @@ static void tcp_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops tcp_ops = {
-    .read = tcp_read, .writev = tcp_writev, .broken = tcp_broken, .shutdown = tcp_shutdown, .close = tcp_close,
+    .read = tcp_read, .peek = tcp_peek, .writev = tcp_writev, .broken = tcp_broken, .shutdown = tcp_shutdown,
+    .close = tcp_close,
 };
 
 static void tcp_event(evutil_socket_t fd, short what, void *arg)

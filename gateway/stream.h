@@ -36,6 +36,7 @@ enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, 
 
 struct stream_ops {
     enum io (*read)(struct stream *, void *at, size_t cap, size_t *n);
+    enum io (*peek)(struct stream *, void *at, size_t cap, size_t *n);    /* a read that takes nothing out */
     enum io (*writev)(struct stream *, const struct iovec *, int n, size_t *done);
     /* NULL: bytes go as they are. Else what is gathered comes here and goes on by stream_send(); `out` then holds bytes as they
      * go to the wire. false: it failed. */
@@ -83,6 +84,10 @@ void stream_init(struct stream *, const struct stream_ops *, struct worker *,
 /* Keeps to the short-read rule and the latch. IO_OK: *n > 0. Whatever is gathered is flushed first: `at` may be the
  * scratch buffer that it points into. */
 enum io stream_read(struct stream *, void *at, size_t cap, size_t *n);
+
+/* What a read would give, all of it left where it is. IO_AGAIN clears the latch, and so does who will wait for more: only
+ * then is there another event. */
+enum io stream_peek(struct stream *, void *at, size_t cap, size_t *n);
 
 void stream_put_copy(struct stream *, const void *at, size_t len);     /* for bytes on the stack; small ones */
 /* Writes what is gathered for it; returns the bytes that are still to go. */

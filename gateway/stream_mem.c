@@ -20,7 +20,7 @@ static void append(char **at, size_t *len, size_t *cap, const void *more, size_t
     *len += n;
 }
 
-static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
+static enum io mem_peek(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct mem_end *e = s->mem;
     *n = 0;
@@ -28,15 +28,22 @@ static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
         return IO_ERR;
     if (e->in_len == 0)
         return e->fin_in ? IO_EOF : IO_AGAIN;
-    size_t take = e->in_len < cap ? e->in_len : cap;
-    if (e->read_max && take > e->read_max)
-        take = e->read_max;
-    memcpy(at, e->in, take);
+    *n = e->in_len < cap ? e->in_len : cap;
+    memcpy(at, e->in, *n);
+    return IO_OK;
+}
+
+static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
+{
+    struct mem_end *e = s->mem;
+    enum io io = mem_peek(s, at, e->read_max && e->read_max < cap ? e->read_max : cap, n);
+    size_t take = *n;
+    if (io != IO_OK)
+        return io;
     memmove(e->in, e->in + take, e->in_len - take);
     e->in_len -= take;
     if (e->in_len > 0)
         e->events |= STREAM_READ;    /* a short read would else lose the rest: a new edge, as from a new packet */
-    *n = take;
     return IO_OK;
 }
 
@@ -72,7 +79,8 @@ static void mem_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops mem_ops = {
-    .read = mem_read, .writev = mem_writev, .broken = mem_broken, .shutdown = mem_shutdown, .close = mem_close,
+    .read = mem_read, .peek = mem_peek, .writev = mem_writev, .broken = mem_broken, .shutdown = mem_shutdown,
+    .close = mem_close,
 };
 
 void mem_end_init(struct mem_end *e, struct stream *s, struct worker *w, bool connecting,
