@@ -182,6 +182,8 @@ static const struct field check_fields[] = {
     {.type = FIELD_END},
 };
 
+static const char *const proxy_words[] = {"none", "v1", "v2", NULL};         /* 0, 1, 2 */
+
 const struct field schema_upstream_fields[] = {
     {.key = "endpoints", .type = FIELD_CUSTOM, .parse = schema_endpoints_read, .required = true,
      .form = "a URL or a list of them",
@@ -201,6 +203,10 @@ const struct field schema_upstream_fields[] = {
              "the same key goes to the same endpoint as long as that is up."},
     {.key = "pool", .type = FIELD_MAP, .sub = pool_fields, .help = "Connections kept open for later requests."},
     {.key = "timeouts", .type = FIELD_MAP, .sub = timeout_fields, .help = "How long an exchange may take."},
+    {.key = "proxy_protocol", .type = FIELD_ENUM, .offset = offsetof(struct upstream_conf, proxy_protocol), .words = proxy_words,
+     .fallback = "none",
+     .help = "Whether connections to endpoints begin with a header of the PROXY protocol that names the caller, and of which "
+             "version. Such a connection serves no other caller. Endpoints must expect it, of health checks too."},
     {.key = "eject", .type = FIELD_MAP, .sub = eject_fields, .offset = offsetof(struct upstream_conf, eject),
      .help = "When an endpoint whose requests fail is left out for a while. A failure is: no connection, no answer in time, "
              "an answer cut short or broken, and 500, 502, 503, 504 and 529."},

@@ -149,6 +149,7 @@ struct upstream_conf {
     uint64_t tunnel_timeout;         /* idle of an upgraded connection: 1h */
     uint64_t pool_idle;              /* 4s */
     uint64_t pool_max;               /* idle connections kept for an endpoint by a worker: 256 */
+    int proxy_protocol;              /* version of the header that its connections begin with; 0: none */
     struct eject_conf eject;
     struct check_conf check;
     uint64_t slow_start;             /* until an endpoint that came back has its whole share: 10s */

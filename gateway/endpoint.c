@@ -5,6 +5,9 @@
  * An endpoint with several addresses takes them in turn: the next connection goes to the next address, so that one dead
  * address does not hold the name down.
  *
+ * Connections that begin with a PROXY header are kept too, each for the caller that it names, who often asks again on the same
+ * connection. To find his, a bounded number is looked at; and for the newest there is always room, for callers come and go.
+ *
  * An endpoint belongs to the worker and is only held by views, because its connections do: what an old request gives back
  * after a reload is the next request's, and balancing counts what is in flight for either. A view has a number, and an
  * endpoint the number of the newest view that holds it; when that is not the worker's current one, the endpoint is gone from
@@ -21,7 +24,7 @@
 #include "up_h1.h"
 #include "worker.h"
 
-enum { BUCKETS_MIN = 16 };
+enum { BUCKETS_MIN = 16, LOOK_MAX = 256 };
 
 /* Names come from the configuration's author: the key need not be secret. */
 static uint64_t hash_of(struct str s)
@@ -119,14 +122,18 @@ static struct endpoint *endpoint_new(struct worker *w, const struct endpoint_con
     return e;
 }
 
+static void oldest_close(struct endpoint *e)
+{
+    struct upconn *c = container_of(e->idle.prev, struct upconn, link);
+    endpoint_unpool(e, c);
+    upconn_close(c);
+}
+
 /* A lowered pool_max holds for those that wait in the pool already: the oldest go. */
 static void idle_trim(struct endpoint *e)
 {
-    while (e->n_idle > e->idle_max) {
-        struct upconn *c = container_of(e->idle.prev, struct upconn, link);
-        endpoint_unpool(e, c);
-        upconn_close(c);
-    }
+    while (e->n_idle > e->idle_max)
+        oldest_close(e);
 }
 
 struct endpoint *endpoint_hold(struct worker *w, const struct upstream_conf *conf, size_t i, struct health *health)
@@ -245,13 +252,26 @@ static void in_flight_add(struct endpoint *e, int by)
 void endpoint_begin(struct endpoint *e) { in_flight_add(e, 1); }
 void endpoint_end(struct endpoint *e) { in_flight_add(e, -1); }
 
+/* The newest of its idle connections that may serve whoever needs that header; mostly the first. */
+static struct upconn *idle_find(struct endpoint *e, const struct upconn_proxy *proxy)
+{
+    unsigned looks = 0;
+    for (struct list *l = e->idle.next; l != &e->idle && looks < LOOK_MAX; l = l->next, looks++) {
+        struct upconn *c = container_of(l, struct upconn, link);
+        if (upconn_suits(c, proxy))
+            return c;
+    }
+    return NULL;
+}
+
 struct up *endpoint_connect(struct endpoint *e, struct attempt *att, bool fresh, bool *reused)
 {
     struct worker *w = e->worker;
-    struct upconn *c = NULL;
+    struct upconn_proxy proxy;
+    upconn_proxy_of(att, &proxy);
+    struct upconn *c = fresh ? NULL : idle_find(e, &proxy);
     *reused = false;
-    if (!fresh && !list_empty(&e->idle)) {
-        c = container_of(e->idle.next, struct upconn, link);
+    if (c) {
         endpoint_unpool(e, c);
         *reused = true;
         metric_add(&w->metrics, METRIC_upstream_reuses_total, 1);
@@ -260,14 +280,18 @@ struct up *endpoint_connect(struct endpoint *e, struct attempt *att, bool fresh,
     }
     const struct address *a = &e->addresses[e->next_address];
     e->next_address = (e->next_address + 1) % e->n_addresses;
-    c = upconn_open(e, a, att);
+    c = upconn_open(e, a, att, &proxy);
     return c ? &c->up : NULL;
 }
 
 bool endpoint_pool(struct endpoint *e, struct upconn *c)
 {
-    if (e->n_idle >= e->idle_max || !is_current(e))
+    if (!is_current(e) || e->idle_max == 0)
         return false;
+    if (e->n_idle >= e->idle_max && !c->proxy)
+        return false;
+    if (e->n_idle >= e->idle_max)
+        oldest_close(e);
     list_push(&e->idle, &c->link);
     e->n_idle++;
     metric_add(&e->worker->metrics, METRIC_upstream_connections_idle, 1);

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "http/parse.h"
+#include "http/proxy_protocol.h"
 #include "lib/check.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -281,6 +282,10 @@ static void request_make(const struct health *h, size_t endpoint, struct page *r
 {
     const struct upstream_conf *u = h->conf;
     struct str host = u->host_mode == HOST_NAME ? u->host_name : u->endpoints[endpoint].authority;
+    char header[PROXY_WRITE_MAX];
+    size_t len = u->proxy_protocol ? proxy_protocol_write((unsigned)u->proxy_protocol, NULL, header) : 0;
+    for (size_t i = 0; i < len; i++)
+        page_printf(request, "%c", header[i]);       /* a check stands for nobody */
     page_printf(request, "GET " STR_FMT " HTTP/1.1\r\nHost: " STR_FMT "\r\nUser-Agent: weir-health\r\nAccept: */*\r\n"
                          "Connection: close\r\n\r\n", STR_ARG(u->check.path), STR_ARG(host));
 }

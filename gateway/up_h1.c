@@ -11,6 +11,7 @@
 
 #include "core.h"
 #include "lib/check.h"
+#include "lib/mem.h"
 #include "up_h1_impl.h"
 
 static const bool upconn_edges[UPCONN_STATES][UPCONN_STATES] = {
@@ -30,7 +31,9 @@ void upconn_set_state(struct upconn *c, enum upconn_state to)
 
 static void upconn_bury(struct worker *w, struct grave *g)
 {
-    slab_free(&w->upconns, container_of(g, struct upconn, grave));
+    struct upconn *c = container_of(g, struct upconn, grave);
+    mem_free(c->proxy);
+    slab_free(&w->upconns, c);
 }
 
 void upconn_close(struct upconn *c)
@@ -142,6 +145,34 @@ static void upconn_timeout(struct timer *t, uint64_t now)
     }
 }
 
+void upconn_proxy_of(const struct attempt *att, struct upconn_proxy *p)
+{
+    struct request *r = att->req;
+    p->version = (unsigned)r->leg.conf->proxy_protocol;
+    if (p->version == 0)
+        return;
+    r->down->ops->ends(r->down, &p->ends);
+    if (!ip_eq(&p->ends.source, &r->client)) {
+        p->ends.source = r->client;          /* whom a proxy of HTTP in front names; from which port, it does not say */
+        p->ends.source_port = 0;
+    }
+}
+
+bool upconn_suits(const struct upconn *c, const struct upconn_proxy *p)
+{
+    if (!c->proxy || p->version == 0)
+        return !c->proxy && p->version == 0;
+    return c->proxy->version == p->version && proxy_ends_eq(&c->proxy->ends, &p->ends);
+}
+
+/* In front of all that is written, and with it. */
+static void upconn_put_proxy(struct upconn *c)
+{
+    char header[PROXY_WRITE_MAX];
+    if (c->proxy)
+        stream_put_copy(&c->s, header, proxy_protocol_write(c->proxy->version, &c->proxy->ends, header));
+}
+
 static void upconn_connect_event(struct upconn *c)
 {
     if (c->s.failed) {
@@ -151,6 +182,7 @@ static void upconn_connect_event(struct upconn *c)
     if (c->s.connecting)
         return;
     upconn_set_state(c, UPCONN_BUSY);
+    upconn_put_proxy(c);
     attempt_connected(c->up.att);
 }
 
@@ -202,7 +234,7 @@ static void upconn_start(struct upconn *c, struct attempt *att)
     endpoint_begin(c->endpoint);
 }
 
-struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att)
+struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att, const struct upconn_proxy *proxy)
 {
     struct worker *w = e->worker;
     struct upconn *c = slab_zalloc(&w->upconns);
@@ -212,6 +244,10 @@ struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct a
     }
     c->up.ops = &upconn_ops;
     c->endpoint = e;
+    if (proxy->version) {
+        c->proxy = mem_alloc(sizeof *c->proxy);
+        *c->proxy = *proxy;
+    }
     c->state = UPCONN_CONNECTING;
     list_init(&c->link);
     timer_init(&c->timer, upconn_timeout);

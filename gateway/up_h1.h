@@ -5,6 +5,7 @@
 #include "conf/snapshot.h"
 #include "exchange.h"
 #include "http/chunked.h"
+#include "http/proxy_protocol.h"
 #include "inbox.h"
 #include "stream.h"
 #include "timers.h"
@@ -21,6 +22,12 @@ struct endpoint;
 
 enum upconn_state { UPCONN_CONNECTING, UPCONN_BUSY, UPCONN_TUNNEL, UPCONN_IDLE, UPCONN_CLOSED, UPCONN_STATES };
 
+/* The PROXY header that a connection begins with. */
+struct upconn_proxy {
+    unsigned version;                /* 0: none */
+    struct proxy_ends ends;
+};
+
 struct upconn {
     struct up up;
     struct stream s;
@@ -29,6 +36,7 @@ struct upconn {
     struct timer timer;              /* connect, first byte, idle, pool: by state */
     struct grave grave;
     struct inbox in;
+    struct upconn_proxy *proxy;      /* owned; NULL: no header */
     uint64_t id;
     uint64_t exchange;               /* changes with each begin and end: tells whether the one at hand goes on */
     enum upconn_state state;
@@ -48,8 +56,13 @@ struct upconn {
     bool awaits_answer;              /* the timer is the answer's first byte's */
 };
 
+/* The header that a connection for the attempt must have begun with, as its upstream and its caller are. */
+void upconn_proxy_of(const struct attempt *, struct upconn_proxy *);
+/* Has the connection begun with that one? Only then may it serve who needs it: the other side takes all that it brings for
+ * the caller's whom the header names. */
+bool upconn_suits(const struct upconn *, const struct upconn_proxy *);
 /* A new connection. NULL: it failed at once (errno). */
-struct upconn *upconn_open(struct endpoint *, const struct address *, struct attempt *);
+struct upconn *upconn_open(struct endpoint *, const struct address *, struct attempt *, const struct upconn_proxy *);
 /* A pooled one, taken out of the pool, begins an exchange. */
 void upconn_begin(struct upconn *, struct attempt *);
 void upconn_close_idle(struct endpoint *);

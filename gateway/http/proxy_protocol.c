@@ -229,6 +229,7 @@ enum parse proxy_protocol_parse(struct str bytes, struct proxy_header *h)
 /* Both ends in one family. */
 struct pair_text { char source[IP_TEXT + 7], dest[IP_TEXT + 7]; };
 
+static bool is_known(const struct proxy_ends *e) { return e && e->source.family != 0; }
 static bool is_six(const struct proxy_ends *e) { return e->source.family == 6 || e->dest.family == 6; }
 
 static void ip_put(char *out, size_t cap, const struct ip *ip, bool six)
@@ -245,7 +246,7 @@ static void ip_put(char *out, size_t cap, const struct ip *ip, bool six)
 static size_t line_write(const struct proxy_ends *e, char *out)
 {
     struct pair_text text;
-    if (!e)
+    if (!is_known(e))
         return (size_t)snprintf(out, PROXY_WRITE_MAX, "PROXY UNKNOWN\r\n");
     ip_put(text.source, sizeof text.source, &e->source, is_six(e));
     ip_put(text.dest, sizeof text.dest, &e->dest, is_six(e));
@@ -277,8 +278,8 @@ static size_t binary_write(const struct proxy_ends *e, char *out)
     char *p = out + FIXED;
     memcpy(out, signature, sizeof signature);
     out[12] = e ? COMMAND_PROXY : COMMAND_LOCAL;
-    out[13] = (char)(!e ? UNSPEC : is_six(e) ? TCP6 : TCP4);
-    if (e) {
+    out[13] = (char)(!is_known(e) ? UNSPEC : is_six(e) ? TCP6 : TCP4);
+    if (is_known(e)) {
         p = ip_bytes_put(p, &e->source, is_six(e));
         p = ip_bytes_put(p, &e->dest, is_six(e));
         p = u16_put(p, e->source_port);
@@ -291,8 +292,6 @@ static size_t binary_write(const struct proxy_ends *e, char *out)
 size_t proxy_protocol_write(unsigned version, const struct proxy_ends *e, char out[PROXY_WRITE_MAX])
 {
     check(version == 1 || version == 2);
-    if (e && e->source.family == 0)
-        e = NULL;
     return version == 1 ? line_write(e, out) : binary_write(e, out);
 }
 

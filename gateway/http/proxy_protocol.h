@@ -40,8 +40,9 @@ struct proxy_header {
  * comes out, the fault included, depends on the bytes alone, not on how they were cut. */
 enum parse proxy_protocol_parse(struct str bytes, struct proxy_header *);
 
-/* A header that says these ends; `ends` NULL, or without a source's address: that the connection stands for itself. Of ends of
- * different families the IPv4 one is written as IPv6; a destination that is not known, as zeros. Returns its length. */
+/* A header that says these ends, or, with `ends` NULL, that the connection stands for itself. Without a source's address it says
+ * that they are not known. Of ends of different families the IPv4 one is written as IPv6; a destination that is not known, as
+ * zeros. Returns its length. */
 size_t proxy_protocol_write(unsigned version, const struct proxy_ends *ends, char out[PROXY_WRITE_MAX]);
 
 bool proxy_ends_eq(const struct proxy_ends *, const struct proxy_ends *);

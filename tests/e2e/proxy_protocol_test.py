@@ -127,5 +127,66 @@ class In(Case):
         self.assertEqual(w.metrics()["weir_proxy_protocol_refused_total"], 0)
 
 
+class Out(Case):
+    """What an endpoint sees: another weir that must be told, or a server that looks at the bytes."""
+
+    def front(self, url, more, listen='"127.0.0.1:@PORT@"'):
+        return self.weir("version: 1\nlisten: %s\nadmin: 127.0.0.1:@ADMIN@\n"
+                         "upstreams: {api: {endpoints: [\"%s\"], %s}}\nroutes: [{match: /, upstream: api}]\n" % (listen, url, more))
+
+    def seen(self, version, requests=1):
+        """The header of the one connection that a client's requests make, and the client's own address."""
+        headers = []
+
+        def script(peer, _):
+            if version == "v1":
+                headers.append(peer.line())
+            else:
+                head = peer.take(16)
+                headers.append(head + peer.take(struct.unpack(">H", head[14:])[0]))
+            while True:
+                peer.read_request()
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        w = self.front(self.upstream(script).url, "proxy_protocol: " + version)
+        with w.dial() as p:
+            for _ in range(requests):
+                p.send(request_bytes())
+                self.assertEqual(p.read_response().body, b"ok")
+            own = p.sock.getsockname()
+        self.assertEqual(len(headers), 1)
+        return headers[0], own[1], w.port
+
+    def test_a_line(self):
+        line, port, to = self.seen("v1")
+        self.assertEqual(line if isinstance(line, str) else line.decode(), "PROXY TCP4 127.0.0.1 127.0.0.1 %d %d" % (port, to))
+
+    def test_bytes(self):
+        header, port, to = self.seen("v2", 3)
+        self.assertEqual(header, two("127.0.0.1", port, "127.0.0.1", to))
+
+    def test_through_two(self):
+        for version in ["v1", "v2"]:
+            behind = self.weir(CONF % ("127.0.0.1:@PORT@", "trusted: 127.0.0.1"))
+            w = self.front("http://127.0.0.1:%d" % behind.port, "proxy_protocol: " + version,
+                           '{at: "127.0.0.1:@PORT@", proxy_protocol: {trusted: 127.0.0.1}}')
+            for caller in ["203.0.113.7", "2001:db8::9"]:
+                with w.dial() as p:
+                    for i in range(3):
+                        p.send((two(caller, 1, caller, 2) if i == 0 else b"") + request_bytes(path="/%s/%d" % (caller, i)))
+                        self.assertEqual(p.read_response().body, b"hello")
+                self.assertEqual(len(behind.wait_log(3, client=caller)), 3)
+            self.assertEqual(behind.metrics()["weir_client_connections_total"], 2)
+            self.assertEqual(behind.metrics()["weir_proxy_protocol_refused_total"], 0)
+
+    def test_health_checks(self):
+        for version in ["v1", "v2"]:
+            behind = self.weir(CONF % ("127.0.0.1:@PORT@", "trusted: 127.0.0.1"))
+            w = self.front("http://127.0.0.1:%d" % behind.port,
+                           "proxy_protocol: %s, health: {path: /well, every: 50ms, rise: 1}" % version)
+            self.assertEqual(behind.wait_log(2, target="/well")[0]["client"], "127.0.0.1")
+            self.assertEqual(w.ask("/").body, b"hello")
+            self.assertEqual(behind.metrics()["weir_proxy_protocol_refused_total"], 0)
+
+
 if __name__ == "__main__":
     main()

@@ -223,3 +223,175 @@ TEST(draining)
     EXPECT_EQ(sim_metric(s, METRIC_proxy_protocol_refused_total), 0);
     SIM_END(s);
 }
+
+/* ---- towards endpoints ---- */
+
+#define UP(more) "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], " more "}}\nroutes: [{match: /, upstream: api}]\n"
+#define OUT(more) SIM_HEAD UP(more)
+#define HEADER_OF(ip) "PROXY TCP4 " ip " 0.0.0.0 0 0\r\n"
+
+static bool begins(const struct sim_conn *u, struct str with) { return u && str_starts(sim_text(u), with); }
+
+/* A request on it, and the new connection that it makes; NULL: it went on an old one, which is answered. */
+static struct sim_conn *asks(struct sim *s, struct sim_conn *c, struct sim_conn *old)
+{
+    sim_clear(c);
+    if (old)
+        sim_clear(old);
+    sim_say(c, GET);
+    struct sim_conn *u = sim_next(s), *to = u ? u : old;
+    if (EXPECT(to != NULL))
+        sim_say(to, OK);
+    EXPECT_GOT(c, OK);
+    return u;
+}
+
+TEST(what_an_endpoint_is_told)
+{
+    static const struct { const char *yaml; const char *before; struct str told; } rows[] = {
+        {OUT("proxy_protocol: v1"), "", {HEADER_OF("10.1.1.1"), sizeof HEADER_OF("10.1.1.1") - 1}},
+        {OUT("proxy_protocol: v2"), "", {SIG "\x21\x11\0\x0c\x0a\x01\x01\x01\0\0\0\0\0\0\0\0", 28}},
+        {LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v1"), LINE, {LINE, sizeof LINE - 1}},
+        {LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v2"), LINE,
+         {SIG "\x21\x11\0\x0c\xcb\0\x71\x07\xc6\x33\x64\x02\x0f\xa0\x01\xbb", 28}},
+        {LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v1"), "PROXY TCP6 2001:db8::7 ::1 7 8\r\n",
+         {"PROXY TCP6 2001:db8::7 ::1 7 8\r\n", 32}},
+        {LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v1"), "PROXY UNKNOWN\r\n", {HEADER_OF("10.1.1.1"), sizeof HEADER_OF("10.1.1.1") - 1}},
+        {OUT("proxy_protocol: none"), "", {"GET / HTTP/1.1\r\n", 16}},
+        {OUT("pool: {max: 1}"), "", {"GET / HTTP/1.1\r\n", 16}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(rows[i].yaml);
+        struct sim_conn *c = from(s, "10.1.1.1");
+        sim_send(c, rows[i].before);
+        sim_say(c, GET);
+        struct sim_conn *u = sim_next(s);
+        EXPECT(begins(u, rows[i].told));
+        EXPECT(u && str_starts(str_of(sim_text(u).at + (i < 6 ? rows[i].told.len : 0), 16), STR("GET / HTTP/1.1\r\n")));
+        SIM_END(s);
+    }
+}
+
+/* Its own connection is used again, and nobody else's. */
+TEST(a_connection_serves_one_caller)
+{
+    struct sim *s = sim_new(OUT("proxy_protocol: v1"));
+    struct sim_conn *a = from(s, "192.0.2.1"), *b = from(s, "192.0.2.2");
+    struct sim_conn *ua = asks(s, a, NULL), *ub = asks(s, b, NULL);
+    EXPECT(begins(ua, STR(HEADER_OF("192.0.2.1"))) && begins(ub, STR(HEADER_OF("192.0.2.2"))));
+    for (int i = 0; i < 3; i++) {
+        EXPECT(!asks(s, a, ua) && begins(ua, STR("GET / ")));
+        EXPECT(!asks(s, b, ub) && begins(ub, STR("GET / ")));
+    }
+    EXPECT_EQ(sim_metric(s, METRIC_upstream_connections_total), 2);
+    SIM_END(s);
+}
+
+/* Several callers behind one proxy of HTTP, on one connection of its. */
+TEST(callers_that_forwarding_fields_name)
+{
+    struct sim *s = sim_new("trusted_proxies: 10.0.0.0/8\n" OUT("proxy_protocol: v1"));
+    struct sim_conn *c = from(s, "10.1.1.1"), *u;
+    for (int i = 0; i < 2; i++) {
+        sim_say(c, i == 0 ? "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.1\r\n\r\n"
+                          : "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.2\r\n\r\n");
+        u = sim_next(s);
+        EXPECT(begins(u, i == 0 ? STR(HEADER_OF("203.0.113.1")) : STR(HEADER_OF("203.0.113.2"))));
+        sim_say(u, OK);
+    }
+    SIM_END(s);
+}
+
+/* The version, the port and where to are part of it. */
+TEST(what_makes_two_the_same)
+{
+    static const struct { const char *line; bool shared; } rows[] = {
+        {LINE, true},
+        {"PROXY TCP4 203.0.113.7 198.51.100.2 4001 443\r\n", false},
+        {"PROXY TCP4 203.0.113.7 198.51.100.3 4000 443\r\n", false},
+        {"PROXY TCP4 203.0.113.7 198.51.100.2 4000 444\r\n", false},
+        {"PROXY TCP4 203.0.113.8 198.51.100.2 4000 443\r\n", false},
+        {"PROXY UNKNOWN\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%s", rows[i].line);
+        struct sim *s = sim_new(LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v2"));
+        struct sim_conn *a = from(s, "10.1.1.1"), *b = from(s, "10.1.1.1");
+        sim_send(a, LINE);
+        struct sim_conn *u = asks(s, a, NULL);
+        sim_send(b, rows[i].line);
+        EXPECT_EQ(asks(s, b, u) == NULL, rows[i].shared);
+        SIM_END(s);
+    }
+}
+
+/* What stands in the pool began otherwise. */
+TEST(a_reload_that_changes_it)
+{
+    static const char *const yamls[] = {OUT("balance: round_robin"), OUT("proxy_protocol: v1"), OUT("proxy_protocol: v2")};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < 3; k++) {
+            test_row("%zu %zu", i, k);
+            struct sim *s = sim_new(yamls[i]);
+            struct sim_conn *c = from(s, "192.0.2.1"), *u = asks(s, c, NULL);
+            sim_reload(s, yamls[k]);
+            struct sim_conn *v = asks(s, c, u);
+            EXPECT_EQ(v == NULL, i == k);
+            EXPECT(!v || begins(v, k == 0 ? STR("GET / ") : k == 1 ? STR(HEADER_OF("192.0.2.1")) : STR("\r\n\r\n")));
+            SIM_END(s);
+        }
+    }
+}
+
+/* A pool full of those who have left has room for those who are there. */
+TEST(the_oldest_makes_room)
+{
+    struct sim *s = sim_new(OUT("proxy_protocol: v1, pool: {max: 2}"));
+    struct sim_conn *c[4], *u[4];
+    static const char *const ips[] = {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"};
+    for (int i = 0; i < 4; i++)
+        u[i] = asks(s, c[i] = from(s, ips[i]), NULL);
+    EXPECT(sim_closed(u[0]) && sim_closed(u[1]) && !sim_closed(u[2]) && !sim_closed(u[3]));
+    EXPECT_EQ(sim_metric(s, METRIC_upstream_connections_idle), 2);
+    EXPECT(!asks(s, c[2], u[2]) && !asks(s, c[3], u[3]));
+    EXPECT(asks(s, c[0], NULL) != NULL);
+    SIM_END(s);
+    s = sim_new(OUT("proxy_protocol: v1, pool: {max: 0}"));
+    EXPECT(sim_closed(asks(s, from(s, "192.0.2.1"), NULL)));
+    SIM_END(s);
+}
+
+/* A connection that was lost in the pool is replaced by one that says the same. */
+TEST(a_stale_connection)
+{
+    struct sim *s = sim_new(OUT("proxy_protocol: v1"));
+    struct sim_conn *c = from(s, "192.0.2.1"), *u = asks(s, c, NULL);
+    sim_clear(c);
+    sim_send(c, GET);
+    sim_run(s);
+    sim_fin(u);
+    sim_run(s);
+    u = sim_next(s);
+    EXPECT(begins(u, STR(HEADER_OF("192.0.2.1") "GET / ")));
+    sim_say(u, OK);
+    EXPECT_GOT(c, OK);
+    EXPECT_EQ(sim_metric(s, METRIC_upstream_replays_total), 1);
+    SIM_END(s);
+}
+
+/* Another try is for the same caller. */
+TEST(retries)
+{
+    struct sim *s = sim_new(OUT("proxy_protocol: v1, filters: [{retry: {max: 1, backoff: 1ms..1ms}}]"));
+    struct sim_conn *c = from(s, "192.0.2.1"), *u;
+    sim_say(c, GET);
+    EXPECT((u = sim_next(s)) && begins(u, STR(HEADER_OF("192.0.2.1") "GET / ")));
+    sim_reset(u);
+    sim_advance(s, SEC);
+    EXPECT((u = sim_next(s)) && begins(u, STR(HEADER_OF("192.0.2.1") "GET / ")));
+    sim_say(u, OK);
+    EXPECT_HAS(c, "HTTP/1.1 200 OK");
+    EXPECT_EQ(sim_metric(s, METRIC_upstream_connections_total), 2);
+    SIM_END(s);
+}

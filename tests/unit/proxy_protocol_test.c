@@ -264,8 +264,8 @@ TEST(writing)
          BYTES(SIG "\x21\x11\0\x0c" "\xc0\x00\x02\x01\0\0\0\0\x13\x88\x01\xbb")},
         {"2001:db8::1", "", "PROXY TCP6 2001:db8::1 :: 5000 443\r\n",
          BYTES(SIG "\x21\x21\0\x24" V6_A "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" "\x13\x88\x01\xbb")},
-        {"", "198.51.100.2", "PROXY UNKNOWN\r\n", BYTES(SIG "\x20\0\0\0")},
-        {"", "", "PROXY UNKNOWN\r\n", BYTES(SIG "\x20\0\0\0")},
+        {"", "198.51.100.2", "PROXY UNKNOWN\r\n", BYTES(SIG "\x21\0\0\0")},
+        {"", "", "PROXY UNKNOWN\r\n", BYTES(SIG "\x21\0\0\0")},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char out[PROXY_WRITE_MAX];
