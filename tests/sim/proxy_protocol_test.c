@@ -303,6 +303,17 @@ TEST(callers_that_forwarding_fields_name)
     SIM_END(s);
 }
 
+/* Such a field says no port, and the one of the proxy that wrote it is not the caller's. */
+TEST(the_port_of_a_caller_that_a_field_names)
+{
+    struct sim *s = sim_new("trusted_proxies: 10.0.0.0/8\n" LISTEN("trusted: 10.0.0.0/8") UP("proxy_protocol: v1"));
+    struct sim_conn *c = from(s, "10.1.1.1");
+    sim_send(c, "PROXY TCP4 10.7.7.7 198.51.100.2 4000 443\r\n");
+    sim_say(c, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.1\r\n\r\n");
+    EXPECT(begins(sim_next(s), STR("PROXY TCP4 203.0.113.1 198.51.100.2 0 443\r\n")));
+    SIM_END(s);
+}
+
 /* The version, the port and where to are part of it. */
 TEST(what_makes_two_the_same)
 {
