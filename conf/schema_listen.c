@@ -38,6 +38,15 @@ static const struct field proxy_fields[] = {
     {.type = FIELD_END},
 };
 
+static const struct field per_address_fields[] = {
+    {.key = "connections", .type = FIELD_COUNT, .offset = offsetof(struct per_address_conf, connections), .min = 1,
+     .max = 10000000, .help = "How many connections one address may have open here at once. One more is answered 429 and closed."},
+    {.key = "rate", .type = FIELD_RATE, .offset = offsetof(struct per_address_conf, rate),
+     .help = "How many new connections one address may open here in a time, and so how many handshakes; as many at once. One more "
+             "is answered 429 and closed."},
+    {.type = FIELD_END},
+};
+
 const struct field schema_listen_fields[] = {
     {.key = "at", .type = FIELD_TEXT, .offset = offsetof(struct listen_conf, at), .required = true,
      .json = SCHEMA_REF("address"),
@@ -60,6 +69,10 @@ const struct field schema_listen_fields[] = {
     {.key = "proxy_protocol", .type = FIELD_MAP, .sub = proxy_fields, .offset = offsetof(struct listen_conf, proxy),
      .help = "The PROXY protocol, version 1 or 2: a proxy in front that does not speak HTTP itself says by a header before the "
              "first byte whom a connection is for, and that address is the caller's."},
+    {.key = "per_address", .type = FIELD_MAP, .sub = per_address_fields, .offset = offsetof(struct listen_conf, per_address),
+     .help = "What one client address may have, of all workers together; of IPv6 the first 64 bits are the address. "
+             "`trusted_proxies` and unix sockets are not bound by it: many callers stand behind them. With `proxy_protocol`, "
+              "the address is the one that the header names; where TLS is spoken, a connection too many is closed without a word."},
     {.key = "filters", .type = FIELD_CUSTOM, .parse = schema_later_read, .form = "a list of filters",
      .json = SCHEMA_FILTERS_OF("listener"), .help = "Filters of every request that comes in here; they run first."},
     {.type = FIELD_END},

@@ -90,6 +90,12 @@ struct listen_proxy_conf {
     int others;                      /* enum proxy_others */
 };
 
+/* What one client address may have at a listener; of IPv6 its first 64 bits are the address. */
+struct per_address_conf {
+    uint64_t connections;            /* open at once; 0: no bound */
+    struct rate rate;                /* new ones; .tokens 0: no bound */
+};
+
 struct listen_conf {
     struct str at;                   /* as written: "0.0.0.0:8080", "[::]:8080", "unix:/run/weir.sock" */
     struct address address;
@@ -99,6 +105,7 @@ struct listen_conf {
     bool half_close_keep;            /* half_close: keep */
     struct tls_conf *tls;            /* NULL: plain */
     struct listen_proxy_conf proxy;
+    struct per_address_conf per_address;
     struct chain_conf filters;
     const struct yaml_node *node;    /* as written, in its long form */
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "client_impl.h"
+#include "crowd.h"
 #include "lib/check.h"
 #include "lib/mem.h"
 #include "listener.h"
@@ -59,6 +60,8 @@ static void client_die(struct client *c)
     inbox_clear(&c->in, &c->s);
     list_remove(&c->link);
     atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
+    if (c->counted)
+        crowd_leave(w->crowd, crowd_key(w->crowd, c->listener->door, &c->peer), worker_now(w));
     metric_sub(&w->metrics, METRIC_client_connections, 1);
     worker_bury(w, &c->grave, client_bury);
 }
@@ -311,9 +314,10 @@ void client_begin(struct client *c)
         tls_accept(&c->s, c->listener->conf->tls->server, c->peer_text.text);
 }
 
-void client_accept(struct worker *w, struct listener *l, int fd, const struct ip *peer)
+void client_accept(struct worker *w, struct listener *l, int fd, const struct ip *peer, bool counted)
 {
     struct client *c = client_new(w, l, peer);
+    c->counted = counted;
     stream_open_tcp(&c->s, w, fd, false, client_event);
     if (c->state != CLIENT_PROXY)
         client_begin(c);

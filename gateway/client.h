@@ -49,6 +49,7 @@ struct client {
     uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
+    bool counted;                    /* in the worker's crowd: it leaves it when it dies */
     bool fresh;                      /* no request yet */
     bool half_close_keep;            /* as the last request's configuration has it, until its answer is taken */
     bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
@@ -58,8 +59,8 @@ struct client {
 enum client_start { CLIENT_STARTS_PLAIN, CLIENT_STARTS_PROXY, CLIENT_REFUSED };
 enum client_start client_start_of(const struct listen_conf *, const struct ip *peer);
 
-/* Takes the connected socket over. `peer` is none that is refused. */
-void client_accept(struct worker *, struct listener *, int fd, const struct ip *peer);
+/* Takes the connected socket over. `peer` is none that is refused; `counted`: listener_admit() said so. */
+void client_accept(struct worker *, struct listener *, int fd, const struct ip *peer, bool counted);
 /* For streams made elsewhere (tests/sim): a client whose stream is opened by `open`. */
 struct client *client_new(struct worker *, struct listener *, const struct ip *peer);
 void client_event(struct stream *, unsigned what);

@@ -55,7 +55,18 @@ static void header_apply(struct client *c, const struct proxy_header *h)
         forward_peer_init(&c->peer_text, &c->peer);
     }
     client_set_state(c, CLIENT_IDLE);    /* its time for the first head runs since it was accepted */
-    client_begin(c);
+}
+
+/* One connection too many for whom it is for. The proxy's own ones are not counted. */
+static void admission_refuse(struct client *c, const struct admission *a)
+{
+    char text[LISTENER_REFUSAL_MAX];
+    if (c->listener->conf->tls) {
+        client_close(c, a->refused);     /* to say why would take the handshake that is refused */
+        return;
+    }
+    stream_put_copy(&c->s, text, listener_refusal(a, text, sizeof text));
+    client_finish(c);
 }
 
 bool client_proxy_read(struct client *c)
@@ -88,6 +99,15 @@ bool client_proxy_read(struct client *c)
     }
     c->s.readable = n > h.len || n == PROXY_HEADER_MAX || c->s.hangup;
     header_apply(c, &h);
+    struct admission a = {.refused = REASON_none};
+    if (h.named)
+        a = listener_admit(c->listener, &c->peer);
+    c->counted = a.counted;
+    if (a.refused != REASON_none) {
+        admission_refuse(c, &a);
+        return false;
+    }
+    client_begin(c);
     return true;
 }
 

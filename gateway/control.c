@@ -21,6 +21,7 @@
 #include "conf/diag.h"
 #include "conf/shared.h"
 #include "conf_watch.h"
+#include "crowd.h"
 #include "filter.h"
 #include "lib/check.h"
 #include "lib/clock.h"
@@ -36,7 +37,7 @@
 #include "tls_context.h"
 #include "tls_tickets.h"
 
-enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20 };
+enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20, CROWD_MOST = 1 << 19 };
 
 /* ---- orders to workers ---- */
 
@@ -281,6 +282,7 @@ static void workers_make(struct control *c, const struct snapshot *snap)
         rng_entropy(&seed, sizeof seed);
         worker_init(w, i, &clock_real, seed, true);
         w->open_connections = &c->open_connections;
+        w->crowd = c->crowd;
         w->kept_bytes = &c->kept_bytes;
         w->tickets = c->tickets;
     }
@@ -329,9 +331,12 @@ static void mail_came(evutil_socket_t fd, short what, void *arg)
 /* What outlives configurations. */
 static void parts_make(struct control *c)
 {
+    struct hash_key secret;
     uint64_t seed;
     rng_entropy(&seed, sizeof seed);
     c->tickets = tls_tickets_new();
+    rng_entropy(&secret, sizeof secret);
+    c->crowd = crowd_new(&secret, CROWD_MOST);
     c->reload = reload_new(c);
     c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
@@ -413,6 +418,7 @@ static void control_fini(struct control *c)
     shared_set_free(c->shared);
     event_base_free(c->base);
     tls_tickets_free(&c->tickets);
+    crowd_free(&c->crowd);
     mem_free(c->workers);
     mem_free(c->threads);
 }

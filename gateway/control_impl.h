@@ -15,6 +15,7 @@
 struct access_log;
 struct admin;
 struct conf_watch;
+struct crowd;
 struct names;
 struct probes;
 struct reload;
@@ -37,6 +38,7 @@ struct control {
     uint64_t files;                  /* that may be open */
     _Atomic uint64_t open_connections, kept_bytes;
     struct tls_tickets *tickets;     /* what all workers seal sessions with */
+    struct crowd *crowd;             /* connections by address */
     struct mailbox mail;             /* what workers answer */
     struct event *mail_event;
     struct access_log *log;          /* NULL: none is written */

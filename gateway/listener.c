@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "client.h"
+#include "forward.h"
 #include "lib/check.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -28,11 +29,6 @@
 #include "worker.h"
 
 enum { ACCEPT_BUDGET = 64, BACKLOG = 4096, PAUSE_NS = 100000000, LAST_NS = 50000000 };
-
-static const char over_cap[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-    "Content-Length: 130\r\nRetry-After: 1\r\nretry-after-ms: 1000\r\nConnection: close\r\n\r\n"
-    "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-    "\"detail\":\"too many connections are open\",\"reason\":\"connections\"}\n";
 
 /* A socket file that nobody listens on any more may go; anything else in its place may not. Only a refused connection
  * says that nobody does: one that has to wait, or is not allowed, says that somebody may. */
@@ -105,13 +101,33 @@ static void listener_pause(struct listener *l)
     l->event = NULL;
 }
 
-/* What has come is read away first: a close with unread bytes would be a reset, which can overtake the answer. */
-static void refuse(int fd)
+size_t listener_refusal(const struct admission *a, char *out, size_t cap)
 {
-    char away[4096];
-    if (send(fd, over_cap, sizeof over_cap - 1, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-        shutdown(fd, SHUT_WR);
-    for (int i = 0; i < 16 && recv(fd, away, sizeof away, MSG_DONTWAIT) > 0; i++) {
+    char body[256];
+    enum reason why = a->refused;
+    uint64_t ms = (a->wait + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+    int n = snprintf(body, sizeof body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
+                     "\"reason\":\"%s\"}\n", reason_title(why), reason_status(why), reason_detail(why), reason_name(why));
+    check(n > 0 && (size_t)n < sizeof body);
+    n = snprintf(out, cap, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
+                 "Retry-After: %llu\r\nretry-after-ms: %llu\r\nConnection: close\r\n\r\n%s", reason_status(why), reason_title(why),
+                 n, (unsigned long long)(ms + 999) / 1000, (unsigned long long)ms, body);
+    check(n > 0 && (size_t)n < cap);
+    return (size_t)n;
+}
+
+/*
+ * What has come is read away first: a close with unread bytes would be a reset, which can overtake the answer. Where TLS is
+ * spoken, to say why would take the handshake that is refused.
+ */
+static void refuse(const struct listener *l, int fd, const struct admission *a)
+{
+    char text[LISTENER_REFUSAL_MAX], away[4096];
+    if (!l->conf->tls) {
+        if (send(fd, text, listener_refusal(a, text, sizeof text), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+            shutdown(fd, SHUT_WR);
+        for (int i = 0; i < 16 && recv(fd, away, sizeof away, MSG_DONTWAIT) > 0; i++) {
+        }
     }
     close(fd);
 }
@@ -126,6 +142,35 @@ static void turn_away(struct listener *l, int fd, const struct ip *ip)
     metric_add(&l->worker->metrics, METRIC_proxy_protocol_refused_total, 1);
     log_limited(&limit, LOG_WARN, "listener", STR_FMT ": a connection from %s, which is not in proxy_protocol.trusted, was closed",
                 STR_ARG(l->conf->at), text);
+}
+
+static void greedy_tell(struct listener *l, const struct ip *peer, enum reason why)
+{
+    static struct log_limit limit;
+    char text[IP_TEXT];
+    ip_format(peer, text);
+    metric_add(&l->worker->metrics, why == REASON_address_connections ? METRIC_address_connections_refused_total
+                                                                      : METRIC_address_rate_refused_total, 1);
+    log_limited(&limit, LOG_WARN, "listener", STR_FMT ": a connection from %s is refused: %s", STR_ARG(l->conf->at), text,
+                reason_detail(why));
+}
+
+struct admission listener_admit(struct listener *l, const struct ip *peer)
+{
+    const struct per_address_conf *conf = &l->conf->per_address;
+    struct worker *w = l->worker;
+    struct admission a = {.refused = REASON_none};
+    if ((!conf->connections && !conf->rate.tokens) || !w->crowd || peer->family == 0)
+        return a;
+    if (forward_trusts(&l->view->snap->trusted_proxies, peer))
+        return a;                    /* many callers stand behind it */
+    a.wait = NSEC_PER_SEC;
+    enum crowd_verdict verdict = crowd_enter(w->crowd, crowd_key(w->crowd, l->door, peer), conf, worker_now(w), &a.counted, &a.wait);
+    if (verdict == CROWD_IN)
+        return a;
+    a.refused = verdict == CROWD_FULL ? REASON_address_connections : REASON_address_rate;
+    greedy_tell(l, peer, a.refused);
+    return a;
 }
 
 /* false: nothing more to be had now. */
@@ -148,20 +193,26 @@ static bool accept_one(struct listener *l)
         return false;
     }
     struct ip ip = ip_of_sockaddr((struct sockaddr *)&peer);
-    if (client_start_of(l->conf, &ip) == CLIENT_REFUSED) {
+    enum client_start start = client_start_of(l->conf, &ip);
+    if (start == CLIENT_REFUSED) {
         turn_away(l, fd, &ip);
         return true;
     }
     if (atomic_fetch_add_explicit(w->open_connections, 1, memory_order_relaxed) >= w->max_connections) {
         atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
         metric_add(&w->metrics, METRIC_client_connections_refused_total, 1);
-        if (l->conf->tls)
-            close(fd);               /* to tell it why would take a handshake */
-        else
-            refuse(fd);
+        refuse(l, fd, &(struct admission){.refused = REASON_connections, .wait = NSEC_PER_SEC});
         return true;
     }
-    client_accept(w, l, fd, &ip);
+    struct admission a = {.refused = REASON_none};
+    if (start == CLIENT_STARTS_PLAIN)
+        a = listener_admit(l, &ip);      /* else it is not known yet whom it is for */
+    if (a.refused == REASON_none) {
+        client_accept(w, l, fd, &ip, a.counted);
+        return true;
+    }
+    atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
+    refuse(l, fd, &a);
     return true;
 }
 
@@ -198,6 +249,7 @@ struct listener *listener_new(struct worker *w, struct view *view, const struct 
     l->conf = conf;
     l->fd = fd;
     l->batch = 1;
+    l->door = w->crowd ? crowd_door(w->crowd, &conf->address) : 0;
     l->owns_name = fd >= 0 && w->id == 0 && conf->address.sa.sa_family == AF_UNIX;
     timer_init(&l->pause, listener_again);
     timer_init(&l->last, listener_over);

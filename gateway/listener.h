@@ -4,8 +4,10 @@
 
 #include <stdbool.h>
 #include "conf/snapshot.h"
+#include "crowd.h"
 #include "lib/err.h"
 #include "lib/list.h"
+#include "reason.h"
 #include "timers.h"
 #include "worker.h"
 
@@ -27,11 +29,20 @@ struct listener {
     unsigned batch;                  /* connections to take in a turn */
     bool owns_name;                  /* it removes the file of its unix socket: the first worker's does */
     bool leaving;                    /* its address is in the configuration no more */
+    uint64_t door;                   /* what its address is called in the worker's crowd */
     unsigned clients;                /* that came by it and are not buried yet */
     struct timer pause;              /* for want of file descriptors */
     struct timer last;               /* while it leaves: when the socket closes */
     struct grave grave;
 };
+
+struct admission {
+    enum reason refused;             /* REASON_none: it is let in */
+    bool counted;                    /* it is in the worker's crowd: crowd_leave() is owed */
+    uint64_t wait;                   /* ns until it may be worth to come again */
+};
+
+enum { LISTENER_REFUSAL_MAX = 640 };
 
 /* A bound, listening socket; the first of an address is made with `first` set (it clears a stale unix socket away).
  * Control thread. */
@@ -47,6 +58,10 @@ void listener_set_view(struct listener *, struct view *, const struct listen_con
 void listener_leave(struct listener *);
 /* For client.c: a client of it is buried. */
 void listener_release(struct listener *);
+/* May this address have one more connection here, by `per_address`? A refusal is counted and logged. */
+struct admission listener_admit(struct listener *, const struct ip *peer) must_check;
+/* The whole answer to a connection that is refused; nothing is read of the request that it answers. Returns its length. */
+size_t listener_refusal(const struct admission *, char *out, size_t cap);
 void listener_start(struct listener *);
 /* It will stop soon: connections are taken as they come, without their first bytes, for one that the kernel holds
  * back would be reset when the socket closes. */

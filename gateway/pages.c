@@ -5,6 +5,7 @@
 #include "access_log.h"
 #include "config_page.h"
 #include "control_impl.h"
+#include "crowd.h"
 #include "figures.h"
 #include "names.h"
 #include "reload.h"
@@ -19,6 +20,7 @@ static void page_metrics(void *ctx, struct page *page)
     figures_metrics(c->snap, clock_mono(&clock_real), page);
     healths_metrics(&c->healths, clock_mono(&clock_real), page);
     reload_metrics(c->reload, page);
+    crowd_metrics(c->crowd, page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)(access_log_dropped(c->log) + reload_log_dropped(c->reload)));

@@ -27,6 +27,7 @@
  * A turn: wait for events, run their callbacks, then mail, then what they left on the ready list, then due timers, then
  * write what is gathered, then free what died. Nothing is freed before the end of the turn.
  */
+struct crowd;
 struct stream;
 struct request;
 struct tls_tickets;
@@ -88,6 +89,7 @@ struct worker {
     struct tls_tickets *tickets;     /* the process's */
     _Atomic uint64_t *open_connections;      /* of all workers, for the cap */
     uint64_t max_connections;
+    struct crowd *crowd;                     /* of all workers, connections by address; NULL: not counted (tests/sim) */
     _Atomic uint64_t *kept_bytes;            /* of request bodies, of all workers, for their cap */
     bool accepting, draining, stopping;      /* accepting: listeners that are new start at once */
     uint64_t date_second;            /* what `date` says */

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounds of connections and messages, and what routes and filters do on their own: respond, rewrite, access, headers, ids."""
 
+import signal
+import socket
 import time
 
-from harness import Case, Closed, main, raise_files, request_bytes, wait_until
+from harness import Case, Closed, Peer, main, raise_files, request_bytes, wait_until
 
 
 class Connections(Case):
@@ -33,6 +35,67 @@ class Connections(Case):
             p.send(request_bytes(path="/bytes/1"))
             self.assertEqual(p.read_response().body, b"x")
             p.close()
+
+    def refused(self, w, host="127.0.0.1"):
+        """The answer in place of a connection; None: it was let in."""
+        with Peer(socket.create_connection(("127.0.0.1", w.port), timeout=10, source_address=(host, 0))) as p:
+            p.send(request_bytes(path="/bytes/1"))
+            r = p.read_response()
+            return None if r.status == 200 else (r.status, r.json()["reason"], r.get("connection"))
+
+    def test_what_one_address_may_have_open(self):
+        w = self.proxy(self.mock(), top="workers: 2", listen='[{at: "127.0.0.1:@PORT@", per_address: {connections: 5}}]')
+        peers = [w.dial() for _ in range(5)]
+        for p in peers:
+            p.send(request_bytes(path="/bytes/1"))
+            self.assertEqual(p.read_response().body, b"x")
+        for _ in range(8):                   # whichever worker has it
+            self.assertEqual(self.refused(w), (429, "address_connections", "close"))
+        self.assertIsNone(self.refused(w, "127.0.0.2"))
+        metrics = w.metrics()
+        self.assertEqual(metrics["weir_address_connections_refused_total"], 8)
+        self.assertEqual(metrics["weir_addresses"], 1)
+        self.assertIn(b"a connection from 127.0.0.1 is refused", w.stderr())
+        peers.pop().close()
+        wait_until("a place", lambda: self.refused(w) is None)
+        for p in peers:                      # those that are open are not touched
+            p.send(request_bytes(path="/bytes/1"))
+            self.assertEqual(p.read_response().body, b"x")
+            p.close()
+        wait_until("nobody to be left", lambda: w.metrics()["weir_addresses"] == 0)
+
+    def test_how_fast_one_address_may_come(self):
+        w = self.proxy(self.mock(), listen='[{at: "127.0.0.1:@PORT@", per_address: {rate: 5/h}}]')
+        for _ in range(5):
+            self.assertIsNone(self.refused(w))
+        self.assertEqual(self.refused(w), (429, "address_rate", "close"))
+        self.assertIsNone(self.refused(w, "127.0.0.2"))
+        with w.dial() as p:
+            p.send(request_bytes(path="/bytes/1"))
+            self.assertIn(int(p.read_response().get("retry-after")), range(700, 721))
+        self.assertEqual(w.metrics()["weir_address_rate_refused_total"], 2)
+
+    def test_a_trusted_proxy_stands_for_many(self):
+        w = self.proxy(self.mock(), top="trusted_proxies: 127.0.0.0/30",
+                       listen='[{at: "127.0.0.1:@PORT@", per_address: {connections: 1, rate: 1/h}}]')
+        for _ in range(5):
+            self.assertIsNone(self.refused(w))
+        self.assertIsNone(self.refused(w, "127.0.0.9"))
+        self.assertEqual(self.refused(w, "127.0.0.9")[1], "address_rate")
+
+    def test_a_cap_that_comes_with_a_reload(self):
+        w = self.proxy(self.mock(), listen='[{at: "127.0.0.1:@PORT@", per_address: {connections: 1}}]')
+        with w.dial() as first:
+            first.send(request_bytes(path="/bytes/1"))
+            first.read_response()
+            self.assertEqual(self.refused(w)[1], "address_connections")
+            with open(w.conf_path) as f:
+                text = f.read()
+            with open(w.conf_path, "w") as f:
+                f.write(text.replace("connections: 1", "connections: 2"))
+            w.signal(signal.SIGHUP)
+            wait_until("the new cap", lambda: self.refused(w) is None)
+        wait_until("nobody to be left", lambda: w.metrics()["weir_addresses"] == 0)
 
     def test_eight_thousand_kept_open(self):
         wanted = 8000

@@ -72,7 +72,7 @@ TEST(a_whole_path_goes_before_last_parts)
     word_is("timeout", true, "timeout\n    filter\n");
     word_has("timeout", "\nSee also drain.timeout", true);
     word_has("routes.timeout", "\nSee also drain.timeout, upstreams.health.timeout, timeout\n", true);
-    word_has("token_bucket.rate", "See also", false);
+    word_has("token_bucket.burst", "See also", false);
 }
 
 TEST(reasons_are_words_too)
