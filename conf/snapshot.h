@@ -217,6 +217,7 @@ struct snapshot {
     struct listen_conf admin, probes;          /* at.len 0: none */
     enum log_to log_to;
     struct str log_path;
+    uint64_t watchdog;                         /* ns after which a worker is stuck: 5s; 0: nobody looks */
     uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
     bool watch;                                /* the files are looked at for changes, */
     uint64_t watch_poll;                       /* and compared each so many ns: 5s; 0: never without a sign */

@@ -32,6 +32,7 @@
 #include "probe.h"
 #include "reload.h"
 #include "view.h"
+#include "watchdog.h"
 
 /* ---- what may fail ---- */
 
@@ -228,6 +229,7 @@ static void change_finish(struct change *ch)
     struct name_known *known = names_known(c->names, ch->snap);      /* not the workers': more may have come since */
     listens_tell(ch);
     c->snap = ch->snap;
+    watchdog_set(c->watchdog, c->snap->watchdog);
     /* Opened before the old ones are closed, so that what both have lives on. */
     healths_open(&c->healths, c->snap, clock_mono(&clock_real));
     probes_change(c->checks, &c->healths, known);

@@ -36,6 +36,7 @@
 #include "route.h"
 #include "tls_context.h"
 #include "tls_tickets.h"
+#include "watchdog.h"
 
 enum { FDS_RESERVED = 100, FIRST_LOOKUPS_MS = 2000, DRAIN_POLL_MS = 20, CROWD_MOST = 1 << 19 };
 
@@ -296,18 +297,21 @@ static void *worker_thread(void *arg)
     return NULL;
 }
 
-/* Signals are the control thread's: the workers are born with all of them blocked. */
+/* Signals are the control thread's: the workers are born with all of them blocked, but the one that the watchdog asks for
+ * their stacks with. */
 static int workers_start(struct control *c, struct err *err)
 {
     sigset_t all, before;
     int failed = 0;
     sigfillset(&all);
+    sigdelset(&all, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     for (unsigned i = 0; i < c->n && !failed; i++) {
         failed = pthread_create(&c->threads[i], NULL, worker_thread, &c->workers[i]);
         c->started += !failed;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    watchdog_begin(c->watchdog, c->workers, c->threads, c->started);
     return failed ? err_set(err, "cannot start worker %u of %u: %s", c->started + 1, c->n, strerror(failed)) : 0;
 }
 
@@ -338,6 +342,7 @@ static void parts_make(struct control *c)
     rng_entropy(&secret, sizeof secret);
     c->crowd = crowd_new(&secret, CROWD_MOST);
     c->reload = reload_new(c);
+    c->watchdog = watchdog_new(c->base);
     c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
     c->names = names_new(c->resolver, addresses_came, c);
@@ -382,6 +387,7 @@ static int control_start(struct control *c, struct err *err)
 
 static void workers_end(struct control *c)
 {
+    watchdog_end(c->watchdog);
     if (c->started > 0)
         order_all(c, order_stop);
     for (unsigned i = 0; i < c->started; i++)
@@ -419,6 +425,7 @@ static void control_fini(struct control *c)
     event_base_free(c->base);
     tls_tickets_free(&c->tickets);
     crowd_free(&c->crowd);
+    watchdog_free(&c->watchdog);
     mem_free(c->workers);
     mem_free(c->threads);
 }

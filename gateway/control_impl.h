@@ -20,6 +20,7 @@ struct names;
 struct probes;
 struct reload;
 struct resolver;
+struct watchdog;
 
 enum { CONTROL_SIGNALS = 4 };
 
@@ -42,6 +43,7 @@ struct control {
     struct mailbox mail;             /* what workers answer */
     struct event *mail_event;
     struct access_log *log;          /* NULL: none is written */
+    struct watchdog *watchdog;
     struct resolver *resolver;
     struct names *names;
     struct admin *admin, *probes;

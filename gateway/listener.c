@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "client.h"
+#include "crowd.h"
 #include "forward.h"
 #include "lib/check.h"
 #include "lib/log.h"
@@ -223,6 +224,7 @@ static void listener_event(evutil_socket_t fd, short what, void *arg)
     struct listener *l = arg;
     unsigned taken = 0;
     bool more = true;
+    (void)worker_now(l->worker);
     while (taken < l->batch && (more = accept_one(l)))
         taken++;
     if (!more)

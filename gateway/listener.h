@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include "conf/snapshot.h"
-#include "crowd.h"
 #include "lib/err.h"
 #include "lib/list.h"
 #include "reason.h"

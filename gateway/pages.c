@@ -9,6 +9,7 @@
 #include "figures.h"
 #include "names.h"
 #include "reload.h"
+#include "watchdog.h"
 
 static void page_metrics(void *ctx, struct page *page)
 {
@@ -21,6 +22,7 @@ static void page_metrics(void *ctx, struct page *page)
     healths_metrics(&c->healths, clock_mono(&clock_real), page);
     reload_metrics(c->reload, page);
     crowd_metrics(c->crowd, page);
+    watchdog_metrics(c->watchdog, clock_mono(&clock_real), page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)(access_log_dropped(c->log) + reload_log_dropped(c->reload)));

@@ -314,8 +314,10 @@ static const struct stream_ops tcp_ops = {
 
 static void tcp_event(evutil_socket_t fd, short what, void *arg)
 {
+    struct stream *s = arg;
     (void)fd;
-    stream_deliver(arg, (what & EV_READ ? STREAM_READ : 0u) | (what & EV_WRITE ? STREAM_WRITE : 0u)
+    (void)worker_now(s->worker);     /* a turn is measured from its first event on */
+    stream_deliver(s, (what & EV_READ ? STREAM_READ : 0u) | (what & EV_WRITE ? STREAM_WRITE : 0u)
                         | (what & EV_CLOSED ? STREAM_CLOSED : 0u));
 }
 

@@ -2,10 +2,10 @@
 /*
  * The loop of a worker and what hangs on it.
  *
- * Time is read once a turn, at its first use, and forgotten at the end; from that moment on until it sleeps the worker also
- * looks into its mailbox by itself, so that nobody needs to write to its eventfd. One libevent timer stands for the whole heap of
- * timers.c and is moved only when the earliest deadline came nearer. A simulation has no event base: it delivers events
- * itself and calls worker_turn().
+ * Time is read once a turn, at its first event or use, and forgotten at the end; from that moment on until it sleeps the
+ * worker also looks into its mailbox by itself, so that nobody needs to write to its eventfd. One libevent timer stands
+ * for the whole heap of timers.c and is moved only when the earliest deadline came nearer. A simulation has no event base:
+ * it delivers events itself and calls worker_turn().
  */
 #include "worker.h"
 
@@ -46,6 +46,7 @@ static void mail_came(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct worker *w = arg;
+    (void)worker_now(w);             /* the turn begins */
     mailbox_woken(&w->mailbox, w);
     worker_flush(w);
 }
@@ -148,8 +149,23 @@ static void ready_run(struct worker *w)
         stream_deliver(container_of(n, struct stream, ready), STREAM_AGAIN);
 }
 
+/* The clock that is read for it is the cheap one: a turn has to be long for the difference to show, and then it is
+ * measured. So a turn of less than CLOCK_COARSE_NS may be seen or not, and is not counted. */
+static void turn_measure(struct worker *w)
+{
+    if (clock_coarse(w->clock) <= w->now)
+        return;
+    uint64_t took = clock_mono(w->clock) - w->now;
+    if (took < CLOCK_COARSE_NS)
+        return;
+    metric_add(&w->metrics, METRIC_slow_turns_total, 1);
+    if (took > atomic_load_explicit(&w->longest_turn, memory_order_relaxed))
+        atomic_store_explicit(&w->longest_turn, took, memory_order_relaxed);
+}
+
 bool worker_turn(struct worker *w)
 {
+    (void)worker_now(w);
     if (mailbox_has(&w->mailbox)) {
         mailbox_drain(&w->mailbox, w);
         worker_flush(w);
@@ -163,6 +179,7 @@ bool worker_turn(struct worker *w)
     if (w->graves)
         graves_empty(w);
     atomic_store_explicit(&w->metrics.v[METRIC_timers], w->timers.n, memory_order_relaxed);
+    turn_measure(w);
     w->now = 0;
     return !list_empty(&w->ready);
 }

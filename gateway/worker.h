@@ -79,6 +79,7 @@ struct worker {
     struct view *view;               /* of the current snapshot */
     struct endpoints endpoints;      /* of all views */
     struct metrics metrics;
+    _Atomic uint64_t longest_turn;   /* ns; of those over CLOCK_COARSE_NS, since the watchdog took it last */
     struct ring *log;                /* NULL: no access log */
     struct trace trace;
     struct wake_slot *wakes;

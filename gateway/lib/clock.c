@@ -24,20 +24,26 @@ static uint64_t real_mono(const struct clock *c)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+static uint64_t real_coarse(const struct clock *c)
+{
+    (void)c;
+    return read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
 static uint64_t real_wall(const struct clock *c)
 {
     (void)c;
     return read_clock(CLOCK_REALTIME);
 }
 
-const struct clock clock_real = {.mono = real_mono, .wall = real_wall};
+const struct clock clock_real = {.mono = real_mono, .coarse = real_coarse, .wall = real_wall};
 
 static uint64_t manual_mono(const struct clock *c) { return c->manual_mono; }
 static uint64_t manual_wall(const struct clock *c) { return c->manual_wall; }
 
 void clock_manual(struct clock *c, uint64_t mono, uint64_t wall)
 {
-    *c = (struct clock){.mono = manual_mono, .wall = manual_wall, .manual_mono = mono, .manual_wall = wall};
+    *c = (struct clock){.mono = manual_mono, .coarse = manual_mono, .wall = manual_wall, .manual_mono = mono, .manual_wall = wall};
 }
 
 void clock_advance(struct clock *c, uint64_t ns)
