@@ -121,6 +121,19 @@ int address_parse(struct str text, struct address *a, struct err *err)
     return 0;
 }
 
+bool address_is_local(const struct address *a)
+{
+    static const unsigned char mapped[13] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127};
+    switch (a->sa.sa_family) {
+    case AF_INET:
+        return ntohl(a->in.sin_addr.s_addr) >> 24 == 127;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr) || memcmp(&a->in6.sin6_addr, mapped, sizeof mapped) == 0;
+    default:
+        return a->sa.sa_family == AF_UNIX;
+    }
+}
+
 bool address_same(const struct address *a, const struct address *b)
 {
     if (a->sa.sa_family != b->sa.sa_family)

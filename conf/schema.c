@@ -119,9 +119,10 @@ const struct field schema_fields[] = {
      .json = "{\"anyOf\":[" SCHEMA_REF("address") ",@,{\"type\":\"array\",\"minItems\":1,\"items\":"
              "{\"anyOf\":[" SCHEMA_REF("address") ",@]}}]}",
      .help = "Where clients are accepted."},
-    {.key = "admin", .type = FIELD_CUSTOM, .parse = schema_admin_read, .form = "an address",
-     .json = SCHEMA_REF("address"),
-     .help = "Where health, metrics and control are served. Whoever reaches it controls the gateway: keep it local."},
+    {.key = "admin", .type = FIELD_CUSTOM, .parse = schema_admin_read, .sub = schema_admin_fields,
+     .form = "an address, or a mapping", .json = "{\"anyOf\":[" SCHEMA_REF("address") ",@]}",
+     .help = "Where health, metrics and control are served. Whoever may ask there controls the gateway: keep it local, or give "
+             "it a token."},
     {.key = "probes", .type = FIELD_CUSTOM, .parse = schema_probes_read, .form = "an address",
      .json = SCHEMA_REF("address"),
      .help = "Where /healthz and /readyz alone are served, for a kubelet or a load balancer."},

@@ -39,6 +39,7 @@ static inline struct schema *schema_of(struct load *l) { return container_of(l, 
 
 extern const struct field schema_fields[];           /* the top level; options: struct snapshot */
 extern const struct field schema_listen_fields[];    /* struct listen_conf */
+extern const struct field schema_admin_fields[];     /* struct listen_conf, of `admin` */
 extern const struct field schema_upstream_fields[];  /* struct upstream_conf */
 extern const struct field schema_route_fields[];     /* struct route_conf */
 extern const struct field schema_match_fields[];     /* struct route_match */

@@ -136,27 +136,84 @@ int schema_listens_read(void *at, const struct yaml_node *n, struct load *l)
     return res;
 }
 
-static int own_read(struct listen_conf *c, const char *key, const struct yaml_node *n, struct load *l)
+/* ---- weir's own listeners ---- */
+
+const char *admin_token_fault(struct str token)
 {
+    for (size_t i = 0; i < token.len; i++)
+        if (token.at[i] <= ' ' || token.at[i] >= 0x7f)
+            return "holds a character that is not visible ASCII";
+    return token.len < ADMIN_TOKEN_MIN ? "is shorter than 16 characters"
+         : token.len > ADMIN_TOKEN_MAX ? "is longer than 512 characters" : NULL;
+}
+
+/* What stands in the file is in version control, in `weir show` and in backups: it is no secret. */
+static int admin_token_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    struct str *out = at;
+
     if (n->type != YAML_SCALAR)
-        return load_err(l, n, CODE_kind, "%s: must be an address such as 127.0.0.1:9901", key);
-    show_mute(l->show, true);            /* it is one address; what a listener has besides is not for it */
-    int res = one_read(c, n, l);
-    show_mute(l->show, false);
-    return res;
+        return load_err(l, n, CODE_kind, "token: must be a single value");
+    if (!yaml_is_secret(n))
+        return load_err(l, n, CODE_exposed, "token: must come from outside of the file: \"${file:/run/secrets/weir-admin}\", or a "
+                        "variable with TOKEN in its name");
+    const char *fault = admin_token_fault(n->text);
+    if (fault)
+        return load_err(l, n, CODE_bounds, "token: it %s", fault);
+    *out = n->text;
+    return 0;
+}
+
+const struct field schema_admin_fields[] = {
+    {.key = "at", .type = FIELD_TEXT, .offset = offsetof(struct listen_conf, at), .required = true,
+     .json = SCHEMA_REF("address"), .help = "The address. Of a unix socket, weir's own user (and root) may ask."},
+    {.key = "token", .type = FIELD_CUSTOM, .parse = admin_token_read, .offset = offsetof(struct listen_conf, token),
+     .form = "a secret of 16 characters or more, as `${file:...}` or a variable", .json = SCHEMA_REF("variable"),
+     .help = "What `Authorization: Bearer` must say in every request but those for /healthz and /readyz. Required unless the "
+             "address is of loopback or a unix socket. The verbs of weir take it from this file, or from $WEIR_ADMIN_TOKEN."},
+    {.type = FIELD_END},
+};
+
+static int own_read(struct listen_conf *c, const struct yaml_node *n, struct load *l)
+{
+    struct err why = {.text = ""};
+    bool brief = n->type == YAML_SCALAR;
+    const struct yaml_node *map = brief ? schema_map_of(l, "at", n) : n;
+
+    if (brief)
+        show_mute(l->show, true);        /* it is told as what is written, an address */
+    int res = fields_read(schema_admin_fields, map, c, l);
+    if (brief)
+        show_mute(l->show, false);
+    const struct yaml_node *at = yaml_get(map, "at");
+    if (!at || at->type != YAML_SCALAR)
+        return -1;
+    if (load_public(l, at, "an address") != 0)
+        return -1;
+    return address_parse(c->at, &c->address, &why) != 0 ? load_err(l, at, CODE_address, "%s", why.text) : res;
 }
 
 int schema_admin_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
     s->has_admin = true;
-    return own_read(&s->admin, "admin", n, l);
+    if (n->type != YAML_SCALAR && n->type != YAML_MAP)
+        return load_err(l, n, CODE_kind, "admin: must be an address such as 127.0.0.1:9901, or a mapping with the key \"at\"");
+    if (own_read(&s->admin, n, l) != 0)
+        return -1;
+    if (s->admin.token.len == 0 && !address_is_local(&s->admin.address))
+        return load_err(l, n, CODE_unguarded, "admin: others than this machine may reach " STR_FMT ", so a token is needed: "
+                        "{at: \"" STR_FMT "\", token: \"${file:/run/secrets/weir-admin}\"}", STR_ARG(s->admin.at),
+                        STR_ARG(s->admin.at));
+    return 0;
 }
 
 int schema_probes_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct snapshot *s = at;
-    return own_read(&s->probes, "probes", n, l);
+    if (n->type != YAML_SCALAR)
+        return load_err(l, n, CODE_kind, "probes: must be an address such as 127.0.0.1:9902");
+    return own_read(&s->probes, n, l);
 }
 
 /* Port 0 is a different port each time. */

@@ -107,6 +107,7 @@ struct listen_conf {
     struct listen_proxy_conf proxy;
     struct per_address_conf per_address;
     struct chain_conf filters;
+    struct str token;                /* of `admin` alone: what must be known to ask; {NULL, 0}: nothing */
     const struct yaml_node *node;    /* as written, in its long form */
 };
 
@@ -263,5 +264,11 @@ void snapshot_at_end(struct snapshot *, void (*run)(void *), void *arg);
 int address_parse(struct str text, struct address *, struct err *) must_check;
 /* Is it the same place, whatever it was written as? */
 bool address_same(const struct address *, const struct address *);
+/* Can it be reached from this machine alone? */
+bool address_is_local(const struct address *);
+
+enum { ADMIN_TOKEN_MIN = 16, ADMIN_TOKEN_MAX = 512 };        /* bytes */
+/* What is wrong with a token, in a few words; NULL: nothing. */
+const char *admin_token_fault(struct str);
 
 #endif

@@ -8,7 +8,10 @@
  * A reload may give the listener another address, and be asked for through the old one. So the old one is not closed but handed
  * over: it lets nobody in any more, and is gone when the last of those who are there has got an answer.
  *
- * Not here: what the pages say (admin_source), who may ask (bind it to an address that only those reach).
+ * Who may ask: whoever says the token. Where none is configured, whoever reaches the address, which is then one of this machine:
+ * the configuration sees to that, and a unix socket is made for its owner alone.
+ *
+ * Not here: what the pages say (admin_source).
  */
 #include "admin.h"
 
@@ -79,11 +82,32 @@ static int listen_on(struct admin *a, const struct listen_conf *conf, struct err
         return err_set(err, "admin: " STR_FMT ": socket: %s", STR_ARG(conf->at), strerror(errno));
     if (at->sa.sa_family != AF_UNIX)
         setsockopt(a->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(a->fd, &at->sa, at->len) || listen(a->fd, ADMIN_CONNS_MAX))
+    if (bind(a->fd, &at->sa, at->len) != 0)
         return err_set(err, "admin: cannot listen on " STR_FMT ": %s", STR_ARG(conf->at), strerror(errno));
     if (at->sa.sa_family == AF_UNIX && at->un.sun_path[0])
         a->unix_path = mem_strdup(at->un.sun_path);
+    /* Before it listens, so that nobody else can have come in. */
+    if ((a->unix_path && chmod(a->unix_path, S_IRUSR | S_IWUSR) != 0) || listen(a->fd, ADMIN_CONNS_MAX) != 0) {
+        err_set(err, "admin: cannot listen on " STR_FMT ": %s", STR_ARG(conf->at), strerror(errno));
+        if (a->unix_path)
+            unlink(a->unix_path);
+        mem_free(a->unix_path);
+        return -1;
+    }
     return 0;
+}
+
+void admin_set_token(struct admin *a, struct str token)
+{
+    char *old = a->token;
+    a->token = NULL;
+    if (token.len) {
+        a->token = mem_zalloc(token.len + 1);
+        memcpy(a->token, token.at, token.len);
+    }
+    if (old)
+        explicit_bzero(old, strlen(old));
+    mem_free(old);
 }
 
 int admin_open(struct event_base *base, const struct listen_conf *conf, bool probes_only, const struct admin_source *source,
@@ -105,6 +129,8 @@ int admin_open(struct event_base *base, const struct listen_conf *conf, bool pro
         mem_free(a);
         return -1;
     }
+    if (!probes_only)
+        admin_set_token(a, conf->token);
     event_assign(&a->accept_event, base, a->fd, EV_READ | EV_PERSIST, on_accept, a);
     evtimer_assign(&a->resume_event, base, on_resume, a);
     event_add(&a->accept_event, NULL);
@@ -130,6 +156,7 @@ static void admin_free(struct admin *a)
 {
     stop_accepting(a);
     list_remove(&a->link);
+    admin_set_token(a, (struct str){NULL, 0});
     mem_free(a);
 }
 

@@ -51,9 +51,12 @@ struct admin_source {
     const struct admin_times *times;                   /* NULL: the default */
 };
 
-/* `probes_only`: only /healthz and /readyz. */
+/* `probes_only`: only /healthz and /readyz. Everything else is for those who say the configuration's token, if it has one. A
+ * unix socket is its owner's. */
 int admin_open(struct event_base *, const struct listen_conf *, bool probes_only, const struct admin_source *,
                struct admin **out, struct err *) must_check;
+/* From now on this token is asked for; {NULL, 0}: none. */
+void admin_set_token(struct admin *, struct str token);
 /* Another listener stands in the place of this one: it accepts nobody any more, but who is there gets an answer. It ends by
  * itself, at the latest with its heir. */
 void admin_hand_over(struct admin **, struct admin *heir);

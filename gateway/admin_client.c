@@ -122,6 +122,8 @@ static int exchange(int fd, const struct address *to, const struct admin_ask *as
     page_printf(&head, "%s %s HTTP/1.1\r\nHost: weir\r\n", ask->method, ask->path);
     if (ask->accept)
         page_printf(&head, "Accept: %s\r\n", ask->accept);
+    if (ask->token && *ask->token)
+        page_printf(&head, "Authorization: Bearer %s\r\n", ask->token);
     if (strcmp(ask->method, "POST") == 0)
         page_printf(&head, "Content-Length: %zu\r\n", ask->body.len);
     page_printf(&head, "Connection: close\r\n\r\n");

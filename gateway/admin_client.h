@@ -13,6 +13,7 @@ struct admin_ask {
     const char *method;              /* "GET", "POST" */
     const char *path;                /* with its query: "/command?instance=x&word=open" */
     struct str body;                 /* of a POST */
+    const char *token;               /* for "Authorization: Bearer"; NULL or "": none */
     const char *accept;              /* the form that is wanted, "text/plain"; NULL: any */
     uint64_t patience;               /* ns for everything, connecting included */
 };

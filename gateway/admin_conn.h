@@ -21,11 +21,13 @@ struct admin {
     const struct admin_times *times;
     bool probes_only;
     int fd;                          /* -1: accepts no more */
+    char *token;                     /* what must be known to see more than the probes; NULL: nothing */
     char *unix_path;                 /* to be removed at the end; NULL: none */
     struct list conns;
     unsigned n_conns;
     size_t bodies;                   /* bytes that are kept for bodies */
-    struct log_limit limit;          /* of what is said about failures to accept */
+    struct log_limit limit;          /* of what is said about failures to accept, */
+    struct log_limit refused;        /* and about those without the token */
     struct list link, heirloom;      /* among those handed over to an heir; those that this one is the heir of */
 };
 

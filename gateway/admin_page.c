@@ -4,9 +4,12 @@
  *
  * GET and HEAD read, POST is an order. An order is refused to a web page: whatever its user can reach, a page in the user's
  * browser can send orders to, and it says where it comes from (Origin).
+ *
+ * Who has to say a token and does not is told nothing, not even which pages there are.
  */
 #include "admin_conn.h"
 
+#include <openssl/crypto.h>
 #include "lib/clock.h"
 
 struct admin_page {
@@ -99,8 +102,8 @@ static bool is_there(const struct admin *a, const struct admin_page *page)
 static const char *phrase(int status)
 {
     static const struct { int status; const char *text; } rows[] = {
-        {200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-        {409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"}, {414, "URI Too Long"},
+        {200, "OK"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
+        {405, "Method Not Allowed"}, {409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"}, {414, "URI Too Long"},
         {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {431, "Request Header Fields Too Large"},
         {501, "Not Implemented"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
@@ -209,14 +212,53 @@ static struct str path_of(const struct admin_conn *c, struct str *query)
     return path;
 }
 
+/* ---- the token ---- */
+
+/* What "Authorization: Bearer TOKEN" says; {NULL, 0}: nothing of the kind. */
+static struct str token_of(const struct admin_conn *c)
+{
+    struct str said = field_of(c, STR("authorization")), scheme = STR("bearer ");
+    if (said.len <= scheme.len || !str_same_nocase(said.at, scheme.at, scheme.len))
+        return (struct str){NULL, 0};
+    return str_trim(str_of(said.at + scheme.len, said.len - scheme.len));
+}
+
+static void refusal_log(struct admin_conn *c, bool wrong)
+{
+    struct address from = {.len = sizeof(from.un)};
+    char text[IP_TEXT] = "a unix socket";
+    if (getpeername(c->fd, &from.sa, &from.len) == 0 && from.sa.sa_family != AF_UNIX) {
+        struct ip ip = ip_of_sockaddr(&from.sa);
+        ip_format(&ip, text);
+    }
+    log_limited(&c->admin->refused, LOG_WARN, "admin", "a request %s from %s was refused",
+                wrong ? "with a wrong token" : "without the token", text);
+}
+
+/* Does it know the token, or need none? How long the comparison takes says nothing about where they differ. */
+static bool may_ask(struct admin_conn *c)
+{
+    const char *token = c->admin->token;
+    struct str said = token_of(c);
+    if (!token || (said.len == strlen(token) && CRYPTO_memcmp(said.at, token, said.len) == 0))
+        return true;
+    refusal_log(c, said.len > 0);
+    admin_say(c, 401, "WWW-Authenticate: Bearer realm=\"weir\"\r\n", "A token is needed here: Authorization: Bearer TOKEN.");
+    return false;
+}
+
 bool admin_page_find(struct admin_conn *c)
 {
     struct str query, path = path_of(c, &query);
-    for (size_t i = 0; i < array_len(pages); i++)
-        if (is_there(c->admin, &pages[i]) && str_eq(path, str_c(pages[i].path))) {
-            c->page = &pages[i];
-            return method_fits(c, &pages[i]);
-        }
+    const struct admin_page *page = NULL;
+    for (size_t i = 0; i < array_len(pages) && !page; i++)
+        if (is_there(c->admin, &pages[i]) && str_eq(path, str_c(pages[i].path)))
+            page = &pages[i];
+    if (!(page && page->probe) && !may_ask(c))
+        return false;
+    c->page = page;
+    if (page)
+        return method_fits(c, page);
     answer_unknown(c);
     return false;
 }

@@ -236,6 +236,8 @@ static void change_finish(struct change *ch)
     healths_close(&old_healths);
     if (old)
         names_drop(c->names, old);
+    if (c->admin && !ch->admin_new)
+        admin_set_token(c->admin, c->snap->admin.token);
     admin_change(c->reload, ch->admin_new, &c->admin, ch->admin);
     admin_change(c->reload, ch->probes_new, &c->probes, ch->probes);
     log_change(ch);

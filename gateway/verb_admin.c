@@ -2,12 +2,13 @@
 /*
  * Verbs that ask a running gateway, by its admin listener: reload, breaker, healthcheck.
  *
- * Where that is they are told, or read in the gateway's file, and there only the two keys that say it: the file may be just
+ * Where that is they are told, or read in the gateway's file, and there only the keys that say it: the file may be just
  * what is to be reloaded, good or bad, and a container is no less healthy because somebody edits its configuration.
  */
 #include "verb_admin.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "conf/diag.h"
 #include "conf/include.h"
@@ -54,16 +55,42 @@ int command_read(struct command *c, const char *verb, int most, int argc, char *
 
 /* ---- whom to ask ---- */
 
+const char *const command_admin[] = {"admin", NULL};
+
+static int token_set(struct command *c, const char *from, struct str token, struct err *err)
+{
+    const char *fault = admin_token_fault(token);
+    if (fault)
+        return err_set(err, "%s: it %s", from, fault);
+    memcpy(c->token, token.at, token.len);
+    c->token[token.len] = '\0';
+    return 0;
+}
+
+/* Of `admin` in its long form. One that cannot be had here (a variable that only the server has) is needed all the same. */
+static int token_of_tree(struct command *c, const struct yaml_node *admin, struct err *err)
+{
+    const struct yaml_node *n = admin->type == YAML_MAP ? yaml_get(admin, "token") : NULL;
+    if (!n || c->token[0])
+        return 0;
+    if (n->type != YAML_SCALAR || n->broken)
+        return err_set(err, "the admin listener's token cannot be had; set $WEIR_ADMIN_TOKEN");
+    return token_set(c, "admin.token", n->text, err);
+}
+
 /* The first of the keys that the file has. */
-static int address_of_tree(const char *file, const struct yaml_node *root, const char *const *keys, struct address *at,
-                           struct err *err)
+static int whom_of_tree(struct command *c, const char *file, const struct yaml_node *root, const char *const *keys,
+                        struct address *at, struct err *err)
 {
     for (; *keys; keys++) {
         const struct yaml_node *n = yaml_get(root, *keys);
-        if (n && n->type != YAML_SCALAR)
+        const struct yaml_node *place = n && n->type == YAML_MAP ? yaml_get(n, "at") : n;
+        if (n && (!place || place->type != YAML_SCALAR))
             return err_set_at(err, file, n->line, n->col, "%s: must be an address", *keys);
+        if (n && keys == command_admin && token_of_tree(c, n, err) != 0)
+            return -1;
         if (n)
-            return address_parse(n->text, at, err);
+            return address_parse(place->text, at, err);
     }
     return err_set(err, "%s: has no `admin`: there is nobody to ask", file);
 }
@@ -75,7 +102,7 @@ static void say(const struct command *c, const struct err *err)
 }
 
 /* A tree that can be had at all will do, whatever else is wrong with it. */
-static int address_of_file(const struct command *c, const char *const *keys, struct address *at)
+static int whom_of_file(struct command *c, const char *const *keys, struct address *at)
 {
     const char *file = c->file ? c->file : verbs_default_file();
     struct diags diags = {0};
@@ -85,11 +112,11 @@ static int address_of_file(const struct command *c, const char *const *keys, str
     arena_init(&arena, NULL);
     /* Whatever else is wrong with the file here (a variable that only the server has), the address may be told by it. */
     const struct yaml_node *root = include_tree(&arena, file, &diags);
-    int res = root ? address_of_tree(file, root, keys, at, &err) : -1;
+    int res = root ? whom_of_tree(c, file, root, keys, at, &err) : -1;
     diags_print(&diags, &page);
     if (res != 0 && diags.errors > 0)
         fputs(page.at, stderr);
-    else if (res != 0)
+    if (res != 0 && err.text[0])
         say(c, &err);
     page_free(&page);
     diags_fini(&diags);
@@ -97,23 +124,25 @@ static int address_of_file(const struct command *c, const char *const *keys, str
     return res;
 }
 
-int command_whom(const struct command *c, const char *const *keys, struct address *at)
+int command_whom(struct command *c, const char *const *keys, struct address *at)
 {
+    const char *known = getenv("WEIR_ADMIN_TOKEN");
     struct err err = {0};
-    if (!c->address)
-        return address_of_file(c, keys, at);
-    int res = address_parse(str_c(c->address), at, &err);
+    int res = known && *known && keys == command_admin ? token_set(c, "WEIR_ADMIN_TOKEN", str_c(known), &err) : 0;
+    if (res == 0 && !c->address)
+        return whom_of_file(c, keys, at);
+    if (res == 0)
+        res = address_parse(str_c(c->address), at, &err);
     if (res != 0)
         say(c, &err);
     return res;
 }
 
-const char *const command_admin[] = {"admin", NULL};
-
 int command_tell(const struct command *c, const struct address *at, struct admin_ask *ask)
 {
     struct page body = {0};
     struct err err = {0};
+    ask->token = c->token;
     ask->accept = c->json ? "application/json" : "text/plain";
     int status = admin_ask(at, ask, &body, &err);
     if (status < 0)
@@ -177,6 +206,7 @@ int verb_breaker(int argc, char **argv)
     page_printf(&path, "&word=");
     admin_query_value(&path, str_c(c.words[1]));
     ask.path = path.at;
+    ask.token = c.token;
     status = breaker_tell(&c, &at, &ask);
     page_free(&path);
     return status;

@@ -16,6 +16,7 @@ struct command {
     const char *verb;
     const char *file, *address;      /* -c, -a; at most one of them */
     bool json, offline;
+    char token[ADMIN_TOKEN_MAX + 1]; /* that the gateway asks for, once command_whom() found it; "": none is known */
     const char *words[COMMAND_WORDS];
     int n;
 };
@@ -23,9 +24,9 @@ struct command {
 /* Reads the arguments, with at most `most` words. EXIT_FINE; or the status, and what is wrong was said. */
 int command_read(struct command *, const char *verb, int most, int argc, char **argv) must_check;
 
-/* The address of who is to be asked: the one that was given, or that of the first of the keys that the file has. -1: it was said
- * why there is none. */
-int command_whom(const struct command *, const char *const *keys, struct address *) must_check;
+/* The address of who is to be asked: the one that was given, or that of the first of the keys that the file has; and of `admin`
+ * the token, which $WEIR_ADMIN_TOKEN or the file has. -1: it was said why there is none. */
+int command_whom(struct command *, const char *const *keys, struct address *) must_check;
 extern const char *const command_admin[];        /* the key `admin` */
 
 /* Asks, in the form that was asked for, and prints the answer: on stderr when it is an error in words. Returns the status. */

@@ -18,7 +18,8 @@
 static int verb_version(int argc, char **argv);
 static int verb_help(int argc, char **argv);
 
-#define WHERE "Where the gateway's admin listener is: -a ADDRESS says it, or -c FILE, whose `admin` does"
+#define WHERE "Where the gateway's admin listener is: -a ADDRESS says it, or -c FILE, whose `admin` does. Its token, if it " \
+              "asks for one, is that of $WEIR_ADMIN_TOKEN or of the file"
 
 const struct verb verbs_all[] = {
     {"run", verb_run, "run [-c FILE]", "Serves.",
@@ -42,8 +43,9 @@ const struct verb verbs_all[] = {
      "and the exit status is 1. " WHERE "."},
     {"healthcheck", verb_healthcheck, "healthcheck [-c FILE|-a ADDRESS]",
      "Says whether a running gateway is ready, within 2 seconds; for containers.",
-     "/readyz is asked for, at the file's `probes` or else its `admin`, or at -a ADDRESS. Only these two keys of the file are "
-     "looked at: one that is bad elsewhere makes nobody unhealthy. The exit status is 0 when the gateway is ready, else 1."},
+     "/readyz is asked for, at the file's `probes` or else its `admin`, or at -a ADDRESS; no token is needed. Only these two "
+     "keys of the file are looked at: one that is bad elsewhere makes nobody unhealthy. The exit status is 0 when the gateway "
+     "is ready, else 1."},
     {"breaker", verb_breaker, "breaker [-c FILE|-a ADDRESS] INSTANCE open|closed|auto",
      "Forces a breaker of a running gateway open or closed, or lets it decide again.", WHERE "."},
     {"mock", mock_main, "mock [OPTIONS]", "A small upstream to try things against.", "weir mock --help lists its options."},

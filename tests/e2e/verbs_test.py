@@ -52,8 +52,8 @@ class Healthcheck(Verbs):
         self.assertEqual((r.returncode, r.stdout), (0, "ok\n"))
 
     def test_an_address_of_every_interface(self):
-        w = self.weir(CONF % '"0.0.0.0:@ADMIN@"')
-        self.assertEqual(self.run_weir("healthcheck", "-c", w.conf_path).returncode, 0)
+        w = self.weir(CONF % '{at: "0.0.0.0:@ADMIN@", token: "${ADMIN_TOKEN}"}', env=dict(os.environ, ADMIN_TOKEN="x" * 32))
+        self.assertEqual(self.run_weir("healthcheck", "-c", w.conf_path).returncode, 0)       # which needs no token
 
     def test_probes_go_before_admin(self):
         w = self.weir(LOCAL)
@@ -119,6 +119,58 @@ class Reload(Verbs):
         r = self.run_weir("reload", "--json", "-c", self.file("w.yaml", "admin: %s\n" % at))
         self.assertEqual((r.returncode, r.stdout, r.stderr), (1, "{}\n", ""))
         self.assertEqual(self.asked[0].get("accept"), "application/json")
+
+
+class Token(Verbs):
+    def setUp(self):
+        super().setUp()
+        self.secret = self.file("secret", "correct-horse-battery-staple\n")
+        self.conf = CONF % ('{at: "127.0.0.1:@ADMIN@", token: "${file:%s}"}' % self.secret)
+        self.w = self.weir(self.conf)
+
+    def test_the_file_has_it(self):
+        for args in (["reload"], ["plan"], ["plan", self.w.conf_path], ["breaker", "fuse", "auto"]):
+            r = self.run_weir(args[0], "-c", self.w.conf_path, *args[1:])
+            self.assertEqual((r.returncode, r.stderr), (0, ""), args)
+            self.assertNotIn("horse", r.stdout)
+        self.assertNotIn("horse", self.run_weir("show", self.w.conf_path).stdout)
+        self.assertNotIn(b"horse", self.w.stderr())
+
+    def test_the_environment_has_it(self):
+        at = "127.0.0.1:%d" % self.w.admin
+        for token, status, says in (
+                ("correct-horse-battery-staple", 0, ""), ("incorrect-horse-battery-staple", 1, "A token is needed here"),
+                ("", 1, "A token is needed here"), ("short", 1, "WEIR_ADMIN_TOKEN: it is shorter than 16 characters"),
+                ("a" * 20 + "\r\nX: y", 1, "not visible ASCII")):
+            r = self.run_weir("reload", "-a", at, env={"WEIR_ADMIN_TOKEN": token})
+            self.assertEqual(r.returncode, status, token)
+            self.assertIn(says, r.stderr)
+        r = self.run_weir("reload", "-c", self.w.conf_path, env={"WEIR_ADMIN_TOKEN": "incorrect-horse-battery-staple"})
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"with a wrong token from 127.0.0.1 was refused", self.w.stderr())
+
+    def test_one_that_cannot_be_read_is_said(self):
+        os.remove(self.secret)
+        r = self.run_weir("reload", "-c", self.w.conf_path)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("E010", r.stderr)
+        self.assertIn("set $WEIR_ADMIN_TOKEN", r.stderr)
+        self.assertEqual(self.run_weir("healthcheck", "-c", self.w.conf_path).returncode, 0)
+
+    def asked(self, token):
+        return ask(self.w.admin, "/config", headers=[("Authorization", "Bearer " + token)]).status
+
+    def test_it_changes_with_its_file(self):
+        self.assertEqual(ask(self.w.admin, "/config").status, 401)
+        self.assertEqual(self.asked("correct-horse-battery-staple"), 200)
+        self.file("secret", "another-horse-battery-staple")
+        wait_until("the new one", lambda: self.asked("another-horse-battery-staple") == 200)
+        self.assertEqual(self.asked("correct-horse-battery-staple"), 401)
+        self.file("secret", "short")
+        r = self.run_weir("reload", "-a", "127.0.0.1:%d" % self.w.admin, env={"WEIR_ADMIN_TOKEN": "another-horse-battery-staple"})
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("E023", r.stderr)
+        self.assertEqual(self.asked("another-horse-battery-staple"), 200)
 
 
 class Plan(Verbs):

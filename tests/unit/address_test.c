@@ -46,6 +46,22 @@ TEST(what_is_no_address)
     }
 }
 
+TEST(what_only_this_machine_reaches)
+{
+    static const struct { const char *text; bool local; } rows[] = {
+        {"127.0.0.1:80", true}, {"127.255.255.254:80", true}, {"[::1]:80", true}, {"[::ffff:127.0.0.1]:80", true},
+        {"unix:/run/a.sock", true}, {"0.0.0.0:80", false}, {":80", false}, {"[::]:80", false}, {"128.0.0.1:80", false},
+        {"10.127.0.1:80", false}, {"[::ffff:10.0.0.1]:80", false}, {"[::127.0.0.1]:80", false}, {"[fe80::1]:80", false},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        struct address a;
+        struct err e = {.text = ""};
+        test_row("%s", rows[i].text);
+        EXPECT_EQ(address_parse(str_c(rows[i].text), &a, &e), 0);
+        EXPECT_EQ(address_is_local(&a), rows[i].local);
+    }
+}
+
 TEST(host_names)
 {
     static const char *const good[] = {"a", "api1", "a.b-c.example", "_srv.x", "1password.com", "a_b", "xn--bcher-kva.example"};

@@ -68,9 +68,10 @@ TEST(an_order_and_its_answer)
         struct err err = {0};
         test_row("%zu", i);
         const struct admin_ask ask = {.method = "POST", .path = "/command?word=open", .body = STR("x y"), .accept = "text/plain",
-                                      .patience = 5 * NSEC_PER_SEC};
+                                      .token = "t0k3n", .patience = 5 * NSEC_PER_SEC};
         EXPECT_EQ(ask_server(&s, &ask, &body, &err), rows[i].status);
         EXPECT(!strncmp(s.got, "POST /command?word=open HTTP/1.1\r\nHost: ", 40));
+        EXPECT(strstr(s.got, "\r\nAuthorization: Bearer t0k3n\r\n") != NULL);
         EXPECT(strstr(s.got, "\r\nContent-Length: 3\r\n") && strstr(s.got, "\r\nAccept: text/plain\r\n"));
         if (rows[i].body)
             EXPECT_CSTR(body.at, rows[i].body);

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "lib/clock.h"
 #include "tests/unit/test.h"
@@ -418,6 +419,67 @@ TEST(orders_are_posted_and_not_by_web_pages)
     }
 }
 
+#define BEARER(method, path, token) method " " path " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: " token "\r\n\r\n"
+#define TOKEN "0123456789abcdef"
+
+TEST(a_token_is_asked_for_everywhere_but_at_the_probes)
+{
+    static const struct { const char *request; int status; } rows[] = {
+        {GET("/healthz"), 200},
+        {GET("/readyz"), 200},
+        {GET("/metrics"), 401},
+        {GET("/limits"), 401},
+        {GET("/nothing"), 401},
+        {"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", 401},
+        {"POST /command HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n", 401},
+        {"POST /plan HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n", 401},
+        {BEARER("GET", "/metrics", "Bearer " TOKEN), 200},
+        {BEARER("GET", "/metrics", "bEARER   " TOKEN " "), 200},
+        {BEARER("POST", "/command", "Bearer " TOKEN), 200},
+        {BEARER("GET", "/nothing", "Bearer " TOKEN), 404},
+        {BEARER("GET", "/command", "Bearer " TOKEN), 405},
+        {BEARER("GET", "/metrics", "Bearer " TOKEN "0"), 401},
+        {BEARER("GET", "/metrics", "Bearer 0123456789abcde"), 401},
+        {BEARER("GET", "/metrics", "Bearer 0123456789abcdeF"), 401},
+        {BEARER("GET", "/metrics", "Bearer"), 401},
+        {BEARER("GET", "/metrics", "Bearer "), 401},
+        {BEARER("GET", "/metrics", ""), 401},
+        {BEARER("GET", "/metrics", "Basic " TOKEN), 401},
+        {BEARER("GET", "/metrics", TOKEN), 401},
+        {"GET /metrics?token=" TOKEN " HTTP/1.1\r\nHost: x\r\n\r\n", 401},
+    };
+    struct fixture f;
+    struct listen_conf conf = loopback(0);
+    conf.token = STR(TOKEN);
+    open_at(&f, &conf, false, metrics_source, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char out[4000], status[32];
+        test_row("%zu: %.60s", i, rows[i].request);
+        ask(&f, rows[i].request, out, sizeof out);
+        snprintf(status, sizeof status, "HTTP/1.1 %d ", rows[i].status);
+        EXPECT(strstr(out, status) == out);
+        EXPECT_EQ(strstr(out, "\r\nWWW-Authenticate: Bearer realm=\"weir\"\r\n") != NULL, rows[i].status == 401);
+        EXPECT(rows[i].status != 401 || !strstr(body_of(out), "/metrics"));
+    }
+    teardown(&f);
+}
+
+TEST(a_token_may_change_come_and_go)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    EXPECT(strstr(ask(&f, GET("/metrics"), out, sizeof out), " 200 "));
+    admin_set_token(f.admin, STR("fedcba9876543210"));
+    EXPECT(strstr(ask(&f, GET("/metrics"), out, sizeof out), " 401 "));
+    EXPECT(strstr(ask(&f, BEARER("GET", "/metrics", "Bearer " TOKEN), out, sizeof out), " 401 "));
+    admin_set_token(f.admin, STR(TOKEN));
+    EXPECT(strstr(ask(&f, BEARER("GET", "/metrics", "Bearer " TOKEN), out, sizeof out), " 200 "));
+    admin_set_token(f.admin, (struct str){NULL, 0});
+    EXPECT(strstr(ask(&f, GET("/metrics"), out, sizeof out), " 200 "));
+    teardown(&f);
+}
+
 /* ---- bodies ---- */
 
 #define PLAN(fields) "POST /plan HTTP/1.1\r\nHost: h\r\n" fields "\r\n"
@@ -742,6 +804,9 @@ TEST(a_unix_socket_is_served_replaced_and_removed)
     close(left);
 
     open_at(&f, &conf, false, metrics_source, NULL);
+    struct stat st;
+    EXPECT_EQ(stat(conf.address.un.sun_path, &st), 0);
+    EXPECT_EQ(st.st_mode & 0777, 0600);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     EXPECT_EQ(connect(fd, &conf.address.sa, conf.address.len), 0);
     say(fd, GET("/healthz"), strlen(GET("/healthz")));
