@@ -77,6 +77,8 @@ static enum parse read_method(struct http_parser *p, const char *base, uint32_t 
     if (base[i] != ' ')
         return parse_refuse(p, base[i] == '\r' ? FAULT_NOT_HTTP : FAULT_METHOD);
     struct str method = str_of(base + p->start, i - p->start);
+    if (str_eq(method, STR("PRI")))          /* of HTTP/2 prefaces alone (RFC 9113 3.4): others take what follows for HTTP/2 */
+        return parse_refuse(p, FAULT_NOT_HTTP);
     if (str_eq(method, STR("CONNECT")) || str_eq(method, STR("TRACE")))
         return parse_refuse(p, FAULT_METHOD_REFUSED);
     return method_done(p, (uint32_t)method.len);
@@ -222,15 +224,13 @@ static enum http_fault take_version(struct http_parser *p, const char *at)
     return FAULT_NONE;
 }
 
-/* "*" is for OPTIONS alone. An HTTP/2 preface has the form of a request line. */
+/* "*" is for OPTIONS alone. */
 static enum http_fault check_request_line(const struct http_parser *p, const char *base, enum http_fault version)
 {
     struct str method = str_of(base + p->start, p->method_len);
 
-    if (base[p->target_at] != '*')
+    if (base[p->target_at] != '*' || version != FAULT_NONE)
         return version;
-    if (version != FAULT_NONE)
-        return str_eq(method, STR("PRI")) ? FAULT_NOT_HTTP : version;
     return p->target_len == 1 && str_eq(method, STR("OPTIONS")) ? FAULT_NONE : FAULT_TARGET;
 }
 
