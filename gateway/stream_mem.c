@@ -29,7 +29,7 @@ static enum io mem_peek(struct stream *s, void *at, size_t cap, size_t *n)
     if (e->in_len == 0)
         return e->fin_in ? IO_EOF : IO_AGAIN;
     *n = e->in_len < cap ? e->in_len : cap;
-    memcpy(at, e->in, *n);
+    memcpy(at, e->in + e->in_at, *n);
     return IO_OK;
 }
 
@@ -40,7 +40,7 @@ static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
     size_t take = *n;
     if (io != IO_OK)
         return io;
-    memmove(e->in, e->in + take, e->in_len - take);
+    e->in_at += take;
     e->in_len -= take;
     if (e->in_len > 0)
         e->events |= STREAM_READ;    /* a short read would else lose the rest: a new edge, as from a new packet */
@@ -105,6 +105,9 @@ void mem_end_fini(struct mem_end *e)
 
 void mem_send(struct mem_end *e, const void *at, size_t len)
 {
+    if (e->in_at > 0 && e->in_len > 0)
+        memmove(e->in, e->in + e->in_at, e->in_len);
+    e->in_at = 0;
     append(&e->in, &e->in_len, &e->in_cap, at, len);
     e->events |= STREAM_READ;
 }

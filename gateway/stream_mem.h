@@ -12,7 +12,7 @@ struct mem_end {
     struct stream *stream;           /* the worker's end; NULL once it has closed it */
     struct list link;                /* the owner's list of ends */
     char *in, *out;                  /* to the worker; from the worker, not yet looked at by the script */
-    size_t in_len, in_cap, out_len, out_cap;
+    size_t in_at, in_len, in_cap, out_len, out_cap;       /* in_at: what is unread begins there */
     size_t window;                   /* bytes that `out` takes before the worker's writes would block */
     size_t read_max;                 /* bytes that one read gives; 0: no bound */
     unsigned events;                 /* STREAM_*: to be delivered */
