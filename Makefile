@@ -70,6 +70,8 @@ else
   MODE := -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all \
           $(if $(filter fuzzer,$(SANITIZE)),-fsanitize=fuzzer-no-link) $(if $(IS_CLANG),,-Wno-maybe-uninitialized)
   LINK += -fsanitize=$(SAN)
+  # The simulated world is no part of what a fuzzer is to explore, and carries every byte.
+  NO_COVER := $(if $(filter fuzzer,$(SANITIZE)),-fno-sanitize=fuzzer-no-link)
 endif
 CFLAGS_ALL := $(BASE) $(MODE) $(WARN) $(CFLAGS)
 
@@ -83,6 +85,13 @@ THREADED := $(patsubst %.c,$(BUILD)/%,$(shell grep -ls pthread_create tests/unit
 SIM := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/sim/*_test.c)))
 SIM_HELP := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(filter-out %_test.c,$(wildcard tests/sim/*.c))))
 FUZZ := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
+# The source of another parser, to compare with: where Debian's node-llhttp puts it.
+LLHTTP := /usr/share/llhttp
+LLHTTP_INCLUDE := /usr/share/include
+LLHTTP_OBJ := $(patsubst %,$(BUILD)/obj/llhttp/%.o,llhttp api http)
+ifeq ($(wildcard $(LLHTTP)/llhttp.c),)
+FUZZ := $(filter-out %/llhttp_fuzz,$(FUZZ))
+endif
 TEST_OBJ := $(patsubst $(BUILD)/%,$(BUILD)/obj/%.o,$(UNIT) $(SIM) $(FUZZ)) $(SIM_HELP)
 DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store filters/limit_algo gateway/lib/mem gateway/lib/check)
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
@@ -136,7 +145,7 @@ decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, i
 	@$(MAKE) -s $(BUILD)/limit_decide
 	@$(BUILD)/limit_decide $(KEYS)
 
-fuzz:  ## run each fuzz target for FUZZ_SECONDS
+fuzz:  ## run each fuzz target for FUZZ_SECONDS; heads are compared with llhttp and h11
 	@tests/tools/deps.sh build fuzz
 	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
 	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
@@ -183,10 +192,13 @@ $(BUILD)/flags: FORCE
 $(BUILD)/link: FORCE
 	$(call stamp,$(CC) $(LINK) $(LINK_LTO) $(LIBS) $(LDFLAGS) $(OBJ) $(SIM_HELP))
 
+TEST_FLAGS = $(if $(filter tests/%,$<),-Itests/unit -Itests/sim) $(if $(filter tests/sim/%,$<),$(NO_COVER)) \
+             $(if $(filter %llhttp_fuzz.c,$<),-isystem $(LLHTTP_INCLUDE))
+
 $(OBJ) $(TEST_OBJ): $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call tell,CC    $<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter tests/%,$<),-Itests/unit -Itests/sim) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(TEST_FLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/weir: $(OBJ) $(BUILD)/link
 	$(call tell,LINK  $@)
@@ -208,6 +220,11 @@ $(SIM): $(SIM_HELP)
 $(FUZZ): $(BUILD)/%: $(BUILD)/obj/%.o $(LIBWEIR)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBWEIR) $(LIBS)
+$(BUILD)/tests/fuzz/lifecycle_fuzz: $(SIM_HELP)
+$(BUILD)/tests/fuzz/llhttp_fuzz: $(LLHTTP_OBJ)
+$(LLHTTP_OBJ): $(BUILD)/obj/llhttp/%.o: $(LLHTTP)/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(MODE) -w -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)/llhttp -c -o $@ $<
 
 .SECONDARY: $(TEST_OBJ)
 

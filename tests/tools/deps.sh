@@ -16,7 +16,7 @@ for purpose in "$@"; do
     build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev libssl-dev) ;;
     test) packages+=(openssl python3 python3-yaml python3-jsonschema groff-base) ;;
     clang) packages+=(clang) ;;
-    fuzz) packages+=(clang libclang-rt-dev python3) ;;
+    fuzz) packages+=(clang libclang-rt-dev python3 python3-h11 node-llhttp) ;;
     bench) packages+=(python3 wrk nghttp2-client nginx haproxy openssl util-linux strace valgrind) ;;
     image)
         packages+=(python3 python3-yaml buildah podman podman-compose runc netavark aardvark-dns iptables iproute2 skopeo
