@@ -166,7 +166,8 @@ struct admission listener_admit(struct listener *l, const struct ip *peer)
     if (forward_trusts(&l->view->snap->trusted_proxies, peer))
         return a;                    /* many callers stand behind it */
     a.wait = NSEC_PER_SEC;
-    enum crowd_verdict verdict = crowd_enter(w->crowd, crowd_key(w->crowd, l->door, peer), conf, worker_now(w), &a.counted, &a.wait);
+    uint64_t key = crowd_key(w->crowd, l->door, peer);
+    enum crowd_verdict verdict = crowd_enter(w->crowd, key, conf, worker_now(w), &a.counted, &a.wait);
     if (verdict == CROWD_IN)
         return a;
     a.refused = verdict == CROWD_FULL ? REASON_address_connections : REASON_address_rate;
