@@ -4,9 +4,11 @@
 import ipaddress
 import os
 import socket
+import ssl
 import struct
 import time
 
+from certs import CA
 from harness import PATIENCE, Case, Closed, Peer, main, request_bytes, wait_until
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -125,6 +127,45 @@ class In(Case):
             self.assertEqual(self.client_of(w, p, ONE), "203.0.113.7")
         wait_until("all to be gone", lambda: w.metrics()["weir_client_connections"] == 0)
         self.assertEqual(w.metrics()["weir_proxy_protocol_refused_total"], 0)
+
+    def test_caps_are_the_callers(self):
+        w = self.weir(CONF.replace("header_timeout: 1s", "per_address: {connections: 1}") % ("127.0.0.1:@PORT@", "trusted: 127.0.0.1"))
+        with w.dial() as first, w.dial() as second, w.dial() as other, w.dial() as probe:
+            self.assertEqual(self.client_of(w, first, ONE), "203.0.113.7")
+            second.send(ONE + request_bytes())
+            refused = second.read_response()
+            self.assertEqual((refused.status, refused.json()["reason"], refused.get("connection")),
+                             (429, "address_connections", "close"))
+            self.expect_closed(second)
+            self.assertEqual(self.client_of(w, other, ONE.replace(b"113.7", b"113.8")), "203.0.113.8")
+            self.assertEqual(self.client_of(w, probe, LOCAL), "127.0.0.1")
+            self.assertEqual(w.metrics()["weir_addresses"], 2)
+        wait_until("nobody to be left", lambda: w.metrics()["weir_addresses"] == 0)
+
+    def test_tls_behind_the_header(self):
+        ca = CA(self.directory)
+        tls = "per_address: {connections: 1}, tls: {certificates: [{certificate: %s, key: %s}]}" % ca.issue("site", "DNS:test.example")
+        w = self.weir(CONF.replace("header_timeout: 1s", tls) % ("127.0.0.1:@PORT@", "trusted: 127.0.0.1"))
+        context = ssl.create_default_context(cafile=ca.pem)
+
+        def shake(header):
+            raw = socket.create_connection(("127.0.0.1", w.port), timeout=PATIENCE)
+            raw.sendall(header)
+            try:
+                return Peer(context.wrap_socket(raw, server_hostname="test.example"))
+            except OSError:
+                raw.close()
+                raise
+
+        with shake(ONE) as p:
+            self.assertEqual(self.client_of(w, p, b""), "203.0.113.7")
+            with self.assertRaises(OSError):
+                shake(ONE)               # one too many: closed before any handshake
+            with shake(two("2001:db8::9", 1, "2001:db8::1", 2)) as q:
+                self.assertEqual(self.client_of(w, q, b""), "2001:db8::9")
+        metrics = w.metrics()
+        self.assertEqual((metrics["weir_tls_handshakes_total"], metrics["weir_address_connections_refused_total"]), (2, 1))
+        wait_until("nobody to be left", lambda: w.metrics()["weir_addresses"] == 0)
 
 
 class Out(Case):
