@@ -13,6 +13,7 @@
 #include "lib/check.h"
 #include "lib/log.h"
 #include "stream.h"
+#include "view.h"
 
 /* Memory of bodies kept of all requests of all workers, at the most (POLICY.md, retry). */
 #define KEPT_MAX (64u << 20)
@@ -186,6 +187,8 @@ void request_data(struct request *r, struct slice s)
 void request_trailers(struct request *r, const struct http_head *trailers)
 {
     r->trailers = (struct http_head *)(uintptr_t)trailers;
+    for (size_t i = 0; i < r->view->snap->own_headers.n; i++)        /* there are servers that take them for header fields */
+        http_head_remove(r->trailers, r->view->snap->own_headers.v[i]);
 }
 
 void request_batch_end(struct request *r)

@@ -318,8 +318,8 @@ void request_begin(struct request *r, const struct request_start *start)
         request_refuse(r, REASON_bad_path, (struct str){NULL, 0});
         return;
     }
-    own_headers_set(r);
     http_head_drop_hop_by_hop(&r->head);
+    own_headers_set(r);      /* after that: a caller may not have it dropped by Connection either */
     request_set_step(r, STEP_ROUTE);
     request_run(r);
 }
