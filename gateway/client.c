@@ -256,8 +256,8 @@ void client_event(struct stream *s, unsigned what)
             client_set_state(c, CLIENT_LINGER);
             stream_finish(s);
             client_arm_state(c);
-        } else if ((what & STREAM_TAKEN) && c->state != CLIENT_HEAD && c->state < CLIENT_LINGER) {
-            client_arm_state(c);     /* it takes its answer: slowly, but it does */
+        } else if ((what & STREAM_TAKEN) && !c->fresh && c->state != CLIENT_HEAD && c->state < CLIENT_LINGER) {
+            client_arm_state(c);     /* it takes its answer (and not a handshake's): slowly, but it does */
         }
     }
     switch ((enum client_state)c->state) {

@@ -42,7 +42,7 @@ static enum io mem_read(struct stream *s, void *at, size_t cap, size_t *n)
         return io;
     e->in_at += take;
     e->in_len -= take;
-    if (e->in_len > 0)
+    if (e->in_len > 0 && take < cap)
         e->events |= STREAM_READ;    /* a short read would else lose the rest: a new edge, as from a new packet */
     return IO_OK;
 }

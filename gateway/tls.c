@@ -15,7 +15,8 @@
  * Invariants:
  *   - `sealed` and OpenSSL's queue of errors are empty between calls;
  *   - records leave in the order in which they were sealed, and close_notify is said behind whole records alone;
- *   - bytes that are no data are bounded: a handshake, or key updates without end, end the stream.
+ *   - bytes that are no data are bounded: a handshake, or key updates without end, end the stream. So are the answers to
+ *     key updates that the other side does not take, and what a hello may say of its own length.
  *
  * Not done here: whom to trust and what to present (tls_context.c), time.
  */
@@ -35,8 +36,10 @@
 #include "tls_files.h"
 #include "worker.h"
 
-/* SEALED_SEND: what is worth a send of its own. SILENT_MAX: of bytes that are no data, in a row. */
-enum { RECORD = 16 * 1024, SEALED_MIN = 20 * 1024, SEALED_SEND = 64 * 1024, SILENT_MAX = 128 * 1024, SUBJECT_MAX = 2048 };
+/* SEALED_SEND: what is worth a send of its own. SILENT_MAX: of bytes that are no data, in a row. ANSWERS_MAX: of those that the
+ * other side asks for behind a backlog. */
+enum { RECORD = 16 * 1024, SEALED_MIN = 20 * 1024, SEALED_SEND = 64 * 1024, SILENT_MAX = 128 * 1024, HELLO_MAX = 16 * 1024,
+       ANSWERS_MAX = 16 * 1024, SUBJECT_MAX = 2048 };
 
 struct tls_worker {
     BIO_METHOD *method;
@@ -46,6 +49,15 @@ struct tls_worker {
     char record[RECORD];             /* small runs on their way into one */
 };
 
+/* The beginning of the first message, over as many records as it takes. */
+struct hello {
+    uint16_t left;                   /* of the record's bytes */
+    uint16_t length;                 /* the last two bytes of its head */
+    uint8_t head;                    /* bytes seen of that */
+    uint8_t seen;                    /* bytes of the message: type, and a length of three */
+    uint32_t says;
+};
+
 struct tls {
     SSL *ssl;
     const struct stream_ops *under;
@@ -53,18 +65,45 @@ struct tls {
     const char *who;
     struct tls_peer peer;
     char *subject;
+    struct hello hello;
     size_t silent;                   /* bytes read since the last that were data */
+    size_t answers;                  /* bytes of them, since there was no backlog */
     enum io end;                     /* what reads give from now on; IO_OK: it goes on */
     bool began;                      /* something has come */
     bool done;                       /* hands are shaken */
     bool drained;                    /* the stream beneath had no more when it was asked last */
     bool plain;
     bool eof;                        /* of the stream beneath */
-    bool too_much;
     bool notified;                   /* close_notify was said */
+    const char *refused;             /* why it is not read on; NULL: it is */
 };
 
 /* ---- between OpenSSL and the stream beneath ---- */
+
+/* OpenSSL makes room for all of a message as soon as it has read how long that is: nine bytes would hold 128 KiB. */
+static bool hello_is_huge(struct hello *h, const char *at, size_t n)
+{
+    for (; n > 0 && h->seen < 4; at++, n--) {
+        if (h->left > 0) {
+            h->left--;
+            h->seen++;
+            h->says = h->says << 8 | (unsigned char)*at;
+        } else {
+            h->length = (uint16_t)(h->length << 8 | (unsigned char)*at);
+            h->head = (uint8_t)((h->head + 1) % 5);
+            h->left = h->head == 0 ? h->length : 0;
+        }
+    }
+    return h->seen == 4 && (h->says & 0xffffff) > HELLO_MAX;
+}
+
+/* For bio_read(): why what was read is not taken; NULL: it is. */
+static const char *refusal(struct tls *t, const char *at, size_t n)
+{
+    if (t->silent > SILENT_MAX)
+        return "more bytes than a handshake has, and no data";
+    return !t->done && hello_is_huge(&t->hello, at, n) ? "its hello says that it is longer than 16 KiB" : NULL;
+}
 
 static int bio_read(BIO *bio, char *at, int cap)
 {
@@ -74,11 +113,6 @@ static int bio_read(BIO *bio, char *at, int cap)
     BIO_set_retry_read(bio);
     if (t->drained || t->plain || cap <= 0)
         return -1;
-    if (t->silent > SILENT_MAX) {
-        t->too_much = true;
-        BIO_clear_retry_flags(bio);
-        return -1;
-    }
     enum io io = t->under->read(s, at, (size_t)cap, &n);
     if (io == IO_OK) {
         /* A handshake begins with 22, and a method with a letter. */
@@ -89,7 +123,8 @@ static int bio_read(BIO *bio, char *at, int cap)
         if (t->plain)
             return -1;
         BIO_clear_retry_flags(bio);
-        return (int)n;
+        t->refused = refusal(t, at, n);
+        return t->refused ? -1 : (int)n;
     }
     if (io == IO_AGAIN) {
         t->drained = true;
@@ -199,15 +234,26 @@ static void failure_tell(struct stream *s, const char *why)
     log_limited(&limit, LOG_WARN, "tls", "%s: %s: %s", s->tls->who, s->tls->done ? "broke off" : "handshake failed", why);
 }
 
+/* OpenSSL's reason; of a certificate, also what is wrong with it. */
+static void reason_tell(struct stream *s)
+{
+    char text[240];
+    long verify = SSL_get_verify_result(s->tls->ssl);
+    struct tls_reason reason = tls_reason();
+    (void)snprintf(text, sizeof text, "%s%s%s", reason.text, verify == X509_V_OK ? "" : ": ",
+                   verify == X509_V_OK ? "" : X509_verify_cert_error_string(verify));
+    failure_tell(s, text);
+}
+
 /* What ended it, when it was neither the other side's close_notify nor want of bytes. */
 static void failed(struct stream *s)
 {
     struct tls *t = s->tls;
     t->end = IO_ERR;
-    if (t->too_much)
-        failure_tell(s, "more bytes than a handshake has, and no data");
+    if (t->refused)
+        failure_tell(s, t->refused);
     else if (ERR_peek_last_error() != 0 && !t->eof)
-        failure_tell(s, tls_reason().text);
+        reason_tell(s);
     else if (t->began && !t->done)
         failure_tell(s, "the connection ended");
     ERR_clear_error();
@@ -250,6 +296,17 @@ static enum io turn_plain(struct stream *s)
     return IO_PLAIN;
 }
 
+/* What the other side asks for (new keys) and does not take would wait here without a bound. */
+static void answers_count(struct stream *s)
+{
+    struct tls *t = s->tls;
+    t->answers = s->out.len > 0 ? t->answers + s->worker->tls->n : 0;
+    if (t->answers <= ANSWERS_MAX || t->end != IO_OK)
+        return;
+    t->refused = "it asks for new keys and does not take them";
+    failed(s);
+}
+
 static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct tls *t = s->tls;
@@ -269,12 +326,13 @@ static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
     }
     if (!t->done && SSL_is_init_finished(t->ssl) && t->end != IO_ERR)
         handshake_done(s);
+    answers_count(s);
     sealed_send(s);
     if (end == IO_PLAIN)
         return turn_plain(s);
     if (t->end != IO_OK)
         s->hangup = true;            /* read on, to the end */
-    return *n > 0 ? IO_OK : end;
+    return *n > 0 ? IO_OK : t->end != IO_OK ? t->end : end;
 }
 
 static bool seal_record(struct tls *t, const void *at, size_t len)

@@ -32,7 +32,9 @@
 #include "tls_tickets.h"
 #include "worker.h"
 
-enum { CERTIFICATES_A_SITE = 4, NAME_MAX_LEN = 253, HELLO_NAME_MAX = 255 };
+/* SECURITY_LEVEL: 112 bits and no SHA-1, whatever the system's openssl.cnf says. CALLERS_MAX: bytes of certificates that a caller
+ * may show. */
+enum { CERTIFICATES_A_SITE = 4, HELLO_NAME_MAX = 255, SECURITY_LEVEL = 2, CALLERS_MAX = 32 * 1024 };
 
 struct staple {
     const X509 *certificate;         /* the site's */
@@ -209,6 +211,7 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
 {
     const struct tls_conf *conf = m->conf;
     uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
     SSL_CTX_set_options(ctx, conf->tickets ? options : options | SSL_OP_NO_TICKET);
     check(SSL_CTX_set_min_proto_version(ctx, conf->profile == TLS_MODERN ? TLS1_3_VERSION : TLS1_2_VERSION) == 1);
     check(SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 && SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1);
@@ -223,6 +226,7 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
     SSL_CTX_set_alpn_select_cb(ctx, alpn_asked, NULL);
     if (m->clients.store) {
         SSL_CTX_set1_cert_store(ctx, m->clients.store);
+        SSL_CTX_set_max_cert_list(ctx, CALLERS_MAX);
         SSL_CTX_set_client_CA_list(ctx, SSL_dup_CA_list(m->clients.names));
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (conf->clients.optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT), NULL);
     }

@@ -21,6 +21,9 @@
 #include "lib/mem.h"
 #include "listener.h"
 #include "route.h"
+#include "tls.h"
+#include "tls_context.h"
+#include "tls_tickets.h"
 #include "up_h1.h"
 #include "view.h"
 
@@ -90,6 +93,8 @@ struct sim_conn *sim_client_at(struct sim *s, unsigned worker, size_t listener, 
     atomic_fetch_add(&s->open_connections, 1);
     c->client = client_new(w, listener_of(s, worker, listener), &peer);
     conn_open(c, &c->client->s, false, client_event, s->client_read_max, s->client_window);
+    if (c->client->listener->conf->tls)
+        tls_accept(&c->client->s, c->client->listener->conf->tls->server, c->client->peer_text.text);
     return c;
 }
 
@@ -301,6 +306,8 @@ static struct snapshot *snap_load(struct sim *s, const char *yaml)
     int res = snapshot_load_text(str_c(yaml), "sim.yaml", s->filters, &diags, &snap);
     if (res == 0)
         res = route_compile(snap, &diags);
+    if (res == 0)
+        res = tls_compile(snap, &diags);
     diags_print(&diags, &page);
     if (res != 0)
         fputs(page.at, stderr);
@@ -345,6 +352,7 @@ static void start_worker(struct sim *s, unsigned i, uint64_t seed)
     w->sim = s;
     w->open_connections = &s->open_connections;
     w->kept_bytes = &s->kept_bytes;
+    w->tickets = s->tickets;
     w->max_connections = 1000000;
     snap_give(s, i);
 }
@@ -357,6 +365,7 @@ struct sim *sim_new_with(const struct sim_conf *conf)
     rng_seed(&s->rng, conf->seed);
     list_init(&s->live);
     s->shared = shared_set_new();
+    s->tickets = tls_tickets_new();
     s->filters = conf->filters ? conf->filters : filters_all;
     s->snap = snap_load(s, conf->yaml);
     s->n_workers = conf->workers ? conf->workers : 1;
@@ -453,6 +462,7 @@ void sim_end(struct sim *s, char *left, size_t cap)
     conns_free(s);
     snapshot_unref(&s->snap);
     shared_set_free(s->shared);
+    tls_tickets_free(&s->tickets);
     mem_free(s->workers);
     mem_free(s);
 }

@@ -32,6 +32,7 @@
 struct filter;
 struct listener;
 struct sim;
+struct tls_tickets;
 
 /* What becomes of a connection that weir opens. */
 enum sim_connect {
@@ -62,6 +63,7 @@ struct sim {
     struct clock clock;
     struct snapshot *snap;
     struct shared_set *shared;
+    struct tls_tickets *tickets;
     const struct filter *const *filters;
     struct worker *workers;
     unsigned n_workers;

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS towards clients, byte by byte, over streams that take and give as little as the test wants: exchanges and their ends. */
+#include "test.h"
+
+#include "caller.h"
+
+/* ---- pieces ---- */
+
+struct cut { size_t piece, read_max, window; };
+static const struct cut cuts[] = {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {1, 1, 1}, {7, 3, 5}, {100, 50, 1000}, {0, 5, 0}};
+
+TEST(an_exchange_in_any_pieces)
+{
+    for (size_t i = 0; i < array_len(cuts) * 2; i++) {
+        const struct cut *cut = &cuts[i / 2];
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->client_read_max = cut->read_max;
+        s->client_window = cut->window;
+        struct caller *t = caller_new(s, versions[i % 2]);
+        t->piece = cut->piece;
+        go(t);
+        EXPECT(SSL_is_init_finished(t->ssl));
+        EXPECT_EQ(sim_metric(s, METRIC_tls_handshakes_total), 1);
+        for (int round = 0; round < 3; round++) {
+            static struct sim_conn *u;
+            say(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello");
+            u = round ? u : sim_next(s);
+            EXPECT_STR_EQ(sim_body(u), STR("hello"));
+            sim_clear(u);
+            sim_say(u, OK);
+            go(t);
+            EXPECT_HEARD(t, OK);
+        }
+        EXPECT(!sim_closed(t->c));
+        EXPECT_EQ(sim_metric(s, METRIC_tls_handshakes_failed_total), 0);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+/* Larger than what OpenSSL, the scratch buffer and a record hold; the socket takes and gives odd amounts. */
+TEST(large_bodies_both_ways)
+{
+    enum { LEN = 400000 };
+    static const struct cut rows[] = {{0, 0, 0}, {4096, 1000, 1000}, {0, 16709, 16384}, {1000, 0, 100}, {0, 100, 70000}};
+    char *body = mem_alloc(LEN);
+    sim_fill(body, LEN, 7);
+    for (size_t i = 0; i < array_len(rows) * 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->client_read_max = rows[i / 2].read_max;
+        s->client_window = rows[i / 2].window;
+        struct caller *t = caller_new(s, versions[i % 2]);
+        t->piece = rows[i / 2].piece;
+        go(t);
+        say(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\n");
+        struct sim_conn *u = sim_next(s);
+        say_str(t, str_of(body, LEN));
+        EXPECT_STR_EQ(sim_body(u), str_of(body, LEN));
+        sim_send(u, "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n");
+        sim_send_str(u, str_of(body, LEN));
+        go(t);
+        EXPECT(t->len > LEN && memcmp(t->text + t->len - LEN, body, LEN) == 0);
+        EXPECT_EQ(sim_metric(s, METRIC_buffered_bytes), 0);
+        SIM_END(s);
+        caller_free(t);
+    }
+    mem_free(body);
+}
+
+/* ---- edges ---- */
+
+/* No event comes for what was read from the socket already: all of it must be used without one. */
+TEST(what_stands_decrypted_or_sealed_is_used_without_a_further_event)
+{
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        struct caller *t = caller_new(s, versions[i]);
+        size_t n;
+        go(t);
+        for (int k = 0; k < 40; k++)         /* a record each, all in one piece */
+            check(SSL_write_ex(t->ssl, GET, sizeof GET - 1, &n) == 1);
+        while (post(t)) {
+        }
+        sim_run(s);
+        struct sim_conn *u = sim_next(s);
+        for (int k = 0; k < 40; k++) {
+            EXPECT_HAS(u, "GET / ");
+            sim_clear(u);
+            sim_say(u, OK);
+        }
+        go(t);
+        EXPECT_EQ(t->len, 40 * (sizeof OK - 1));
+        EXPECT_EQ(t->c->end.in_len, 0);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+/* The endpoint takes nothing for a while: the caller is not read, and its bytes stand in the socket and in OpenSSL. */
+TEST(a_pause_in_the_middle_of_records)
+{
+    enum { LEN = 1000000 };
+    char *body = mem_alloc(LEN);
+    sim_fill(body, LEN, 1);
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->up_window = 1000;
+        struct caller *t = caller_new(s, versions[i]);
+        go(t);
+        say(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+        struct sim_conn *u = sim_next(s);
+        u->stalled = true;
+        say_str(t, str_of(body, LEN));
+        EXPECT(t->c->end.in_len > LEN / 2);
+        EXPECT(s->buffered_peak < 300000);
+        for (int k = 0; k < 3000 && (t->c->end.in_len > 0 || sim_metric(s, METRIC_buffered_bytes) > 0); k++)
+            sim_drink(u, 1000);
+        u->stalled = false;
+        sim_drink(u, 1000);
+        EXPECT_STR_EQ(sim_body(u), str_of(body, LEN));
+        sim_say(u, OK);
+        go(t);
+        EXPECT_HEARD(t, OK);
+        SIM_END(s);
+        caller_free(t);
+    }
+    mem_free(body);
+}
+
+/* ... and the other way: what the caller does not take waits sealed, bounded, and comes whole and in order. */
+TEST(a_caller_that_stops_in_the_middle_of_a_record)
+{
+    enum { LEN = 1000000 };
+    char *body = mem_alloc(LEN);
+    sim_fill(body, LEN, 2);
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->client_window = 3000;
+        struct caller *t = caller_new(s, versions[i]);
+        go(t);
+        say(t, GET);
+        struct sim_conn *u = sim_next(s);
+        t->c->stalled = true;
+        sim_send(u, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        sim_send_str(u, str_of(body, LEN));
+        sim_run(s);
+        EXPECT(s->buffered_peak < 300000);
+        sim_drink(t->c, 777);
+        EXPECT(!sim_closed(t->c));
+        t->c->stalled = false;
+        sim_drink(t->c, 777);
+        go(t);
+        EXPECT(t->len > LEN && memcmp(t->text + t->len - LEN, body, LEN) == 0);
+        SIM_END(s);
+        caller_free(t);
+    }
+    mem_free(body);
+}
+
+/* ---- ends ---- */
+
+TEST(a_close_notify_is_an_end_and_is_answered)
+{
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        struct caller *t = caller_new(s, versions[i]);
+        go(t);
+        SSL_shutdown(t->ssl);
+        go(t);
+        EXPECT(sim_closed(t->c) && !sim_cut(t->c));
+        EXPECT(t->ended && !t->broken);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+TEST(an_answer_that_closes_ends_with_a_close_notify)
+{
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->client_window = i / 2 ? 10 : 0;
+        struct caller *t = caller_new(s, versions[i % 2]);
+        go(t);
+        say(t, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        sim_say(sim_next(s), OK);
+        go(t);
+        EXPECT(sim_ended(t->c));
+        EXPECT(t->ended);
+        EXPECT(strstr(t->text, "\r\n\r\nok") != NULL);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+/* An answer that is cut must not look whole: neither a close_notify behind it, nor half of a record before one. */
+TEST(an_answer_that_is_cut_has_no_close_notify)
+{
+    static const size_t windows[] = {0, 100};
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        s->client_window = windows[i / 2];
+        struct caller *t = caller_new(s, versions[i % 2]);
+        go(t);
+        say(t, "GET / HTTP/1.0\r\nHost: h\r\n\r\n");
+        struct sim_conn *u = sim_next(s);
+        sim_say(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        sim_reset(u);
+        sim_run(s);
+        go(t);
+        EXPECT(sim_closed(t->c));
+        EXPECT(!t->ended);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+TEST(a_request_and_an_end_in_one_piece)
+{
+    static const char *const keep[] = {SIM_TLS, TLS_HEAD(", half_close: keep") TLS_ROUTES};
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(keep[i / 2]);
+        struct caller *t = caller_new(s, versions[i % 2]);
+        size_t n;
+        go(t);
+        check(SSL_write_ex(t->ssl, GET, sizeof GET - 1, &n) == 1);
+        SSL_shutdown(t->ssl);
+        while (post(t)) {
+        }
+        sim_fin(t->c);
+        sim_run(s);
+        if (i / 2) {
+            sim_say(sim_next(s), OK);
+            go(t);
+            EXPECT_HEARD(t, OK);
+            EXPECT(t->ended);
+        }
+        EXPECT(sim_closed(t->c));
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+/* The end of the wire is not the end of a body. */
+TEST(a_body_that_ends_without_a_close_notify_is_not_whole)
+{
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        struct caller *t = caller_new(s, versions[i % 2]);
+        go(t);
+        say(t, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        struct sim_conn *u = sim_next(s);
+        sim_say(u, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        say(t, "abc");
+        if (i / 2) {
+            SSL_shutdown(t->ssl);
+            go(t);
+        }
+        sim_fin(t->c);
+        sim_run(s);
+        EXPECT_HAS(u, "abc");
+        EXPECT_EQ(sim_closed(t->c), i / 2 == 0);         /* a half-closed tunnel lives on */
+        EXPECT(sim_ended(u));
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
+TEST(cut_at_every_byte_of_the_handshake_and_a_request)
+{
+    for (size_t n = 1, end = 0; !end; n += n < 12 ? 1 : 13) {
+        for (int how = 0; how < 6; how++) {
+            test_row("%zu %d", n, how);
+            struct sim *s = sim_new(SIM_TLS);
+            struct caller *t = caller_new(s, versions[how % 2]);
+            size_t left = n;
+            bool asked = false;
+            t->piece = 1;
+            take(t);
+            while (left > 0 && !end) {
+                if (post(t)) {
+                    left--;
+                    sim_run(s);
+                } else if (!take(t) && SSL_is_init_finished(t->ssl)) {
+                    end = asked;
+                    if (!asked)
+                        check(SSL_write(t->ssl, GET, sizeof GET - 1) > 0);
+                    asked = true;
+                }
+            }
+            if (how / 2 == 0)
+                sim_fin(t->c);
+            else if (how / 2 == 1)
+                sim_reset(t->c);
+            sim_run(s);
+            if (how / 2 == 2)
+                sim_advance(s, 100 * NSEC_PER_SEC);
+            bool whole = asked && BIO_ctrl_pending(t->out) == 0;         /* it is answered by a 504 in time */
+            EXPECT(sim_closed(t->c) || (whole && how / 2 == 2));
+            SIM_END(s);
+            caller_free(t);
+            ERR_clear_error();
+        }
+    }
+}
