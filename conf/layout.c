@@ -272,7 +272,7 @@ static void entry_token(struct scan *s, const yaml_token_t *t)
         bare_end(s);
     else if (s->flow == 0 && !(top(s) && top(s)->list))
         level_push(s, t->start_mark.column, true, true);
-    token_place(s, t, s->n ? top(s)->to : 0);
+    token_place(s, t, top(s) ? top(s)->to : 0);
 }
 
 static void flow_token(struct scan *s, const yaml_token_t *t, bool begins)

@@ -41,21 +41,21 @@ static const struct filter *type_find(const struct load *l, struct str name)
 static struct schema_instance *define_find(struct load *l, struct str name) { return names_get(&schema_of(l)->defined, name); }
 
 /* `names_too`: a name from `define` may stand here. */
-static int unknown_filter(struct load *l, const struct yaml_node *at, bool names_too)
+static void unknown_filter(struct load *l, const struct yaml_node *at, bool names_too)
 {
     struct place place = yaml_place(at);
     struct nearest near;
 
     l->filters_unknown = true;
     if ((names_too && schema_of(l)->define_broken) || diags_has(l->diags, &place, CODE_unknown_name))
-        return -1;
+        return;
     nearest_init(&near, at->text);
     for (const struct filter *const *f = l->filters; *f; f++)
         nearest_try(&near, str_c((*f)->name));
     for (struct schema_instance *i = schema_of(l)->instances; names_too && i && !diags_full(l->diags); i = i->next)
         if (i->defined)
             nearest_try(&near, i->inst.name);
-    return load_err(l, at, CODE_unknown_name, "unknown filter \"%s\"%s", yaml_quoted(at).text, nearest_hint(&near).text);
+    (void)load_err(l, at, CODE_unknown_name, "unknown filter \"%s\"%s", yaml_quoted(at).text, nearest_hint(&near).text);
 }
 
 static bool is_name(struct str s)
@@ -141,44 +141,60 @@ static struct schema_instance *instance_read(struct load *l, const struct filter
     return i;
 }
 
-/* {type: options}: the type and where its options are. */
-static int one_key(struct load *l, const struct yaml_node *n, const struct filter **type,
-                   const struct yaml_node **options)
+/* No filter's type: an instance with options, or a word that nobody knows. */
+static void not_a_type(struct load *l, const struct yaml_node *key)
 {
-    if (n->type != YAML_MAP)
-        return load_err(l, n, CODE_filter_form,
-                        "a filter is a name, or a mapping with its type as the only key: {type: {options}}");
-    if (n->n != 1)
-        return load_err(l, n, CODE_filter_form, "a filter is a mapping with its type as the only key, not %zu keys; "
-                        "its options stand one level deeper", n->n);
-    *type = type_find(l, n->entries[0].key->text);
-    *options = n->entries[0].value;
-    if (*type)
-        return 0;
-    struct schema_instance *defined = define_find(l, n->entries[0].key->text);
-    if (!defined)
-        return unknown_filter(l, n->entries[0].key, false);
+    struct schema_instance *defined = define_find(l, key->text);
+
+    if (!defined) {
+        unknown_filter(l, key, false);
+        return;
+    }
     defined->used = true;
-    return load_err(l, n->entries[0].key, CODE_filter_form, "\"%s\" is an instance from define: write its name alone, "
-                    "without options", quoted(n->entries[0].key->text).text);
+    (void)load_err(l, key, CODE_filter_form, "\"%s\" is an instance from define: write its name alone, without options",
+                   quoted(key->text).text);
+}
+
+/* {type: options}: the type, and where its options are; NULL: an error, which was told. */
+static const struct filter *one_key(struct load *l, const struct yaml_node *n, const struct yaml_node **options)
+{
+    if (n->type != YAML_MAP) {
+        (void)load_err(l, n, CODE_filter_form,
+                       "a filter is a name, or a mapping with its type as the only key: {type: {options}}");
+        return NULL;
+    }
+    if (n->n != 1) {
+        (void)load_err(l, n, CODE_filter_form, "a filter is a mapping with its type as the only key, not %zu keys; "
+                       "its options stand one level deeper", n->n);
+        return NULL;
+    }
+    const struct filter *type = type_find(l, n->entries[0].key->text);
+    if (!type)
+        not_a_type(l, n->entries[0].key);
+    *options = n->entries[0].value;
+    return type;
+}
+
+/* A filter's type alone, or with options; NULL: an error, which was told. */
+static const struct filter *type_read(struct load *l, const struct yaml_node *n, bool in_list, const struct yaml_node **options)
+{
+    if (n->type != YAML_SCALAR)
+        return one_key(l, n, options);
+    const struct filter *type = type_find(l, n->text);
+    if (!type)
+        unknown_filter(l, n, in_list);
+    return type;
 }
 
 /* Its type and options; NULL: they cannot be read. */
 static struct schema_instance *define_read(struct load *l, const struct yaml_entry *e)
 {
     const struct yaml_node *options = NULL;
-    const struct filter *type = NULL;
     int res = name_check(l, e->key, e->key->text);
+    const struct filter *type = type_read(l, e->value, false, &options);
 
-    if (e->value->type == YAML_SCALAR) {
-        type = type_find(l, e->value->text);
-        if (!type) {
-            (void)unknown_filter(l, e->value, false);
-            return NULL;
-        }
-    } else if (one_key(l, e->value, &type, &options) != 0) {
+    if (!type)
         return NULL;
-    }
     struct schema_instance *i = instance_read(l, type, e->value, options, e->key->text,
                                               arena_printf(l->arena, "define " STR_FMT, STR_ARG(e->key->text)));
     i->broken = i->broken || res != 0;
@@ -242,22 +258,15 @@ static int place_check(struct load *l, const struct yaml_node *n, const struct f
 static struct schema_instance *item_read(struct load *l, const struct yaml_node *n, unsigned place, struct str owner)
 {
     const struct yaml_node *options = NULL;
-    const struct filter *type = NULL;
     struct schema_instance *i = n->type == YAML_SCALAR ? define_find(l, n->text) : NULL;
 
     if (i) {
         i->used = true;
         return i->inst.type && place_check(l, n, i->inst.type, place) == 0 ? i : NULL;
     }
-    if (n->type == YAML_SCALAR) {
-        type = type_find(l, n->text);
-        if (!type) {
-            (void)unknown_filter(l, n, true);
-            return NULL;
-        }
-    } else if (one_key(l, n, &type, &options) != 0) {
+    const struct filter *type = type_read(l, n, true, &options);
+    if (!type)
         return NULL;
-    }
     int res = place_check(l, n, type, place);
     i = instance_read(l, type, n, options, (struct str){NULL, 0}, owner);
     i->broken = i->broken || res != 0;

@@ -287,6 +287,8 @@ struct text {
 
 static void text_add(struct text *t, struct str s)
 {
+    if (s.len == 0)
+        return;
     if (t->len + s.len > t->cap) {
         size_t cap = (t->len + s.len) * 2 + 64;
         char *more = arena_alloc(t->arena, cap);
@@ -295,8 +297,7 @@ static void text_add(struct text *t, struct str s)
         t->at = more;
         t->cap = cap;
     }
-    if (s.len)
-        memcpy(t->at + t->len, s.at, s.len);
+    memcpy(t->at + t->len, s.at, s.len);
     t->len += s.len;
 }
 

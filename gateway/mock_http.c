@@ -235,7 +235,8 @@ static bool take_all(struct mock_conn *c)
     }
     c->in_len -= at;
     if (c->in_len) {
-        memmove(c->in, c->in + at, c->in_len);
+        if (at)
+            memmove(c->in, c->in + at, c->in_len);
     } else {
         mem_free(c->in);
         c->in = NULL;

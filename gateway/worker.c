@@ -140,11 +140,9 @@ static void ready_run(struct worker *w)
 {
     struct list now;
     list_init(&now);
-    while (!list_empty(&w->ready)) {
-        struct list *n = list_pop(&w->ready);
-        list_append(&now, n);
-    }
     struct list *n;
+    while ((n = list_pop(&w->ready)) != NULL)
+        list_append(&now, n);
     while ((n = list_pop(&now)) != NULL)
         stream_deliver(container_of(n, struct stream, ready), STREAM_AGAIN);
 }
