@@ -103,6 +103,23 @@ static const struct field reload_fields[] = {
     {.type = FIELD_END},
 };
 
+static int group_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    static const struct field f = {.key = "group", .type = FIELD_TEXT};
+    struct snapshot *s = at;
+
+    if (field_read(&f, n, &s->group, l) != 0)
+        return -1;
+    return s->user.len ? 0 : load_err(l, n, CODE_together, "group: stands without `user`");
+}
+
+static const struct field sandbox_fields[] = {
+    {.key = "core_dumps", .type = FIELD_BOOL, .offset = offsetof(struct snapshot, core_dumps), .fallback = "false",
+     .help = "Whether a crash may leave a core dump, and others of the same user may look into the process. Both hold secrets and "
+             "what callers sent."},
+    {.type = FIELD_END},
+};
+
 const struct field schema_fields[] = {
     {.key = "version", .type = FIELD_CUSTOM, .parse = version_read, .required = true, .form = "`1`",
      .json = "{\"anyOf\":[{\"enum\":[1,\"1\"]}," SCHEMA_REF("variable") "]}", .help = "The version of this format."},
@@ -142,6 +159,12 @@ const struct field schema_fields[] = {
     {.key = "trusted_proxies", .type = FIELD_CIDRS, .offset = offsetof(struct snapshot, trusted_proxies),
      .help = "Networks of proxies in front, whose X-Forwarded-For is believed."},
     {.key = "drain", .type = FIELD_MAP, .sub = drain_fields, .help = "How the gateway stops."},
+    {.key = "user", .type = FIELD_TEXT, .offset = offsetof(struct snapshot, user),
+     .help = "Who to become when started by root, by name or number, once TCP ports are bound. Files that are read again at a "
+             "reload must be that user's to read, the folders of unix sockets and of the log to write."},
+    {.key = "group", .type = FIELD_CUSTOM, .parse = group_read, .form = "a name or number", .json = SCHEMA_REF("text"),
+     .help = "The group to go with `user`; by default the user's own."},
+    {.key = "sandbox", .type = FIELD_MAP, .sub = sandbox_fields, .help = "What the process gives up once it serves."},
     {.key = "reload", .type = FIELD_MAP, .sub = reload_fields, .help = "When the configuration is read again by itself."},
     {.key = "upstreams", .type = FIELD_CUSTOM, .parse = schema_upstreams_read, .sub = schema_upstream_fields,
      .form = "a mapping of names to mappings",

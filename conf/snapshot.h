@@ -78,6 +78,8 @@ struct snapshot {
     struct str log_path;
     uint64_t watchdog;                         /* ns after which a worker is stuck: 5s; 0: nobody looks */
     uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
+    struct str user, group;                    /* who to become; names or numbers, "" : nobody else; the user's own */
+    bool core_dumps;                           /* sandbox.core_dumps */
     bool watch;                                /* the files are looked at for changes, */
     uint64_t watch_poll;                       /* and compared each so many ns: 5s; 0: never without a sign */
     struct texts attributes;                   /* what filters provide: index = attribute's number */

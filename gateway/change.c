@@ -29,6 +29,7 @@
 #include "listener.h"
 #include "names.h"
 #include "pages.h"
+#include "privileges.h"
 #include "probe.h"
 #include "reload.h"
 #include "view.h"
@@ -78,17 +79,25 @@ static const struct yaml_node *key_of(const struct yaml_node *map, const char *k
     return map && map->type == YAML_MAP ? yaml_get(map, key) : NULL;
 }
 
-static int sockets_open(struct change *ch, struct diags *diags)
+static void sockets_make(struct change *ch)
 {
     size_t n = ch->control->n * ch->snap->n_listens;
-    int res = 0;
     ch->sockets = mem_array(n, sizeof *ch->sockets);
     for (size_t i = 0; i < n; i++)
         ch->sockets[i] = -1;
+}
+
+/* Those that have a path, or those that have none. */
+static int sockets_open(struct change *ch, bool paths, struct diags *diags)
+{
+    int res = 0;
     for (size_t l = 0; l < ch->snap->n_listens; l++) {
+        const struct listen_conf *conf = &ch->snap->listens[l];
         struct err err = {0};
-        if (!has_listen(ch->control->snap, &ch->snap->listens[l].address) && listen_open(ch, l, &err) != 0)
-            res = refused(diags, CODE_listen, key_of(ch->snap->listens[l].node, "at"), &err);
+        if ((conf->address.sa.sa_family == AF_UNIX) != paths || has_listen(ch->control->snap, &conf->address))
+            continue;
+        if (listen_open(ch, l, &err) != 0)
+            res = refused(diags, CODE_listen, key_of(conf->node, "at"), &err);
     }
     return res;
 }
@@ -138,7 +147,12 @@ static int log_open(struct change *ch, struct diags *diags)
 int change_prepare(struct change *ch, struct control *c, struct snapshot *snap, struct diags *diags)
 {
     *ch = (struct change){.control = c, .snap = snap};
-    int res = sockets_open(ch, diags);
+    sockets_make(ch);
+    int res = sockets_open(ch, false, diags);
+    /* Ports may need root; whatever is made in the file system is to be the user's. */
+    if (res == 0 && !c->snap)
+        res = privileges_drop(snap, diags);
+    res |= sockets_open(ch, true, diags);
     res |= admins_open(ch, diags);
     res |= log_open(ch, diags);
     if (res != 0)

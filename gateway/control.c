@@ -30,6 +30,7 @@
 #include "lib/mem.h"
 #include "listener.h"
 #include "names.h"
+#include "privileges.h"
 #include "probe.h"
 #include "reload.h"
 #include "resolve.h"
@@ -378,6 +379,7 @@ static int control_start(struct control *c, struct err *err)
     diags_say(&diags);
     if (res != 0)
         return err_set(err, "%s: not started", c->path);
+    privileges_seal(snap);
     names_hold(c->names, snap);
     change_commit(&change, NULL);
     conf_watch_loaded(c->watch, &snap->sources);
@@ -436,6 +438,7 @@ int control_run(const char *path)
     struct err err = {0};
     int status = EXIT_CONFIG;
     check(c.base != NULL);
+    privileges_begin();
     parts_make(&c);
     phase_set(&c, PHASE_STARTING);
     if (control_start(&c, &err) == 0) {

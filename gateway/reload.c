@@ -291,6 +291,9 @@ static void warn_of_restart(struct reload *r, const struct snapshot *snap)
     if (control_workers(snap) != r->control->n)
         diag_warn(&r->diags, NULL, CODE_waits_for_restart, "`workers` waits for a restart: %u run%s", r->control->n,
                   r->control->n == 1 ? "s" : "");
+    const struct snapshot *now = r->control->snap;
+    if (!str_eq(now->user, snap->user) || !str_eq(now->group, snap->group) || now->core_dumps != snap->core_dumps)
+        diag_warn(&r->diags, NULL, CODE_waits_for_restart, "`user`, `group` and `sandbox` wait for a restart");
 }
 
 /* Whose change is worth another try: all that it was to be read from. */

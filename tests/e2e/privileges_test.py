@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What weir gives up once it serves: root, new privileges, core dumps. Most of it can be seen only when the test is root."""
+
+import pwd
+
+from harness import *
+
+ROOT_ONLY = unittest.skipIf(os.geteuid() != 0, "not root")
+NOBODY = pwd.getpwnam("nobody")
+CONF = """version: 1
+listen: %s
+admin: 127.0.0.1:@ADMIN@
+workers: 2
+reload: {watch: false}
+%s
+routes: [{match: /, respond: {body: %s}}]
+"""
+OWN = '"127.0.0.1:@PORT@"'
+
+
+def threads(w):
+    """What the kernel says of each thread."""
+    found = []
+    for name in os.listdir("/proc/%d/task" % w.pid):
+        with open("/proc/%d/task/%s/status" % (w.pid, name)) as f:
+            found.append(dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line))
+    return found
+
+
+def dumpable(w):
+    """The kernel gives the files of a process that may not be looked into to root."""
+    return os.stat("/proc/%d/environ" % w.pid).st_uid != 0
+
+
+def core_limit(w):
+    with open("/proc/%d/limits" % w.pid) as f:
+        return re.search(r"Max core file size +(\S+)", f.read()).group(1)
+
+
+def low_port():
+    for port in range(1023, 600, -1):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no port below 1024 is free")
+
+
+class Privileges(Case):
+    def setUp(self):
+        super().setUp()
+        before = resource.getrlimit(resource.RLIMIT_CORE)
+        if os.geteuid() == 0:            # so that there is a limit to be lowered
+            resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, max(before[1], 1 << 20) if before[1] >= 0 else before[1]))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_CORE, (before[0], resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+    def conf(self, listen=OWN, more="", body="one"):
+        return CONF % (listen, more, body)
+
+    def open_to_all(self):
+        """The test's directory, with a folder in it that is the user's."""
+        os.chmod(self.directory, 0o755)
+        mine = os.path.join(self.directory, "mine")
+        os.mkdir(mine)
+        os.chown(mine, NOBODY.pw_uid, NOBODY.pw_gid)
+        return mine
+
+    def again(self, w, text):
+        with open(w.conf_path, "w") as f:
+            f.write(text.replace("@PORT@", str(w.port)).replace("@ADMIN@", str(w.admin)))
+        return ask(w.admin, "/reload", "POST").json()
+
+    def test_no_new_privileges_and_no_core(self):
+        w = self.weir(self.conf())
+        self.assertEqual({t["NoNewPrivs"] for t in threads(w)}, {"1"})
+        self.assertGreaterEqual(len(threads(w)), 4)          # control, two workers, the log's writer
+        if "san-" not in WEIR:
+            self.assertEqual(core_limit(w), "0")
+
+    @ROOT_ONLY
+    def test_root_is_given_up_by_every_thread(self):
+        mine, port = self.open_to_all(), low_port()
+        sock, log = mine + "/weir.sock", mine + "/access.log"
+        w = self.weir(self.conf('["127.0.0.1:%d", "127.0.0.1:@PORT@", "unix:%s"]' % (port, sock),
+                                "user: nobody\nlog: {to: %s}" % log))
+        self.assertEqual(ask(port).body, b"one")
+        for t in threads(w):
+            self.assertEqual(set(t["Uid"].split()), {str(NOBODY.pw_uid)})
+            self.assertEqual(set(t["Gid"].split()), {str(NOBODY.pw_gid)})
+            self.assertNotIn("0", t["Groups"].split())
+            self.assertEqual({int(t[k], 16) for k in ("CapPrm", "CapEff", "CapInh", "CapAmb")}, {0})
+        for path in (sock, log):
+            self.assertEqual(os.stat(path).st_uid, NOBODY.pw_uid)
+        self.assertNotIn(b"W013", w.stderr())
+
+        # What a running gateway does, it does as that user.
+        other = free_port()
+        listen = '["127.0.0.1:%d", "127.0.0.1:@PORT@", "127.0.0.1:%d", "unix:%s"]' % (port, other, sock)
+        said = self.again(w, self.conf(listen, "user: nobody\nlog: {to: %s}" % log, "two"))
+        self.assertEqual(said["result"], "ok", said)
+        self.assertEqual((ask(port).body, ask(other).body), (b"two", b"two"))
+        os.rename(log, log + ".1")
+        w.signal(signal.SIGUSR1)
+        wait_until("the new log", lambda: os.path.exists(log))
+        said = self.again(w, self.conf('["127.0.0.1:%d", "127.0.0.1:%d"]' % (port, low_port()), "user: nobody"))
+        self.assertEqual([e["code"] for e in said["errors"]], ["E061"], said)
+        self.assertEqual(ask(port).body, b"two")
+        self.assertEqual(w.stop(), 0)
+        self.assertFalse(os.path.exists(sock))
+
+    @ROOT_ONLY
+    def test_users_by_number(self):
+        self.open_to_all()
+        w = self.weir(self.conf(more="user: 54321\ngroup: nogroup"))
+        for t in threads(w):
+            self.assertEqual((t["Uid"].split()[0], t["Gid"].split()[0], t["Groups"].split()), ("54321", str(NOBODY.pw_gid), []))
+
+    @ROOT_ONLY
+    def test_the_memory_is_nobodys_to_see(self):
+        self.open_to_all()
+        for more, seen in (("user: nobody", False), ("user: nobody\nsandbox: {core_dumps: true}", True)):
+            w = self.weir(self.conf(more=more))
+            self.assertEqual((dumpable(w), core_limit(w) == "0"), (seen, not seen), more)
+            w.stop()
+
+    @ROOT_ONLY
+    def test_who_cannot_be_had(self):
+        mine = self.open_to_all()
+        for more, says in (("user: no-such-user", "E064: user: there is no such user here"),
+                           ("user: nobody\ngroup: no-such-group", "E064: group: there is no such group here"),
+                           ("user: 54321", "E064: user: a number without an entry among the users needs a `group`"),
+                           ("user: nobody\nlog: {to: %s/log}" % self.directory, "E062"),
+                           ('user: nobody\nprobes: "unix:%s/sock"' % self.directory, "E061")):
+            w = self.weir(self.conf(more=more), ready=False)
+            self.assertEqual(w.wait(), 1)
+            self.assertIn(says, w.stderr().decode())
+        self.assertEqual(os.listdir(mine), [])
+
+    @ROOT_ONLY
+    def test_what_cannot_be_read_again_is_said(self):
+        os.chmod(self.directory, 0o755)
+        secret = os.path.join(self.directory, "secret")
+        with open(secret, "w") as f:
+            f.write("one")
+        os.chmod(secret, 0o600)
+        w = self.weir(self.conf(more="user: nobody", body='"${file:%s}"' % secret))
+        self.assertRegex(w.stderr(), rb"warning W013: \S+secret: was read as root and cannot be read by `nobody`")
+        self.assertEqual(w.stderr().count(b"W013"), 1)
+        said = self.again(w, self.conf(more="user: nobody", body='"two ${file:%s}"' % secret))
+        self.assertEqual(said["result"], "failed")
+        self.assertIn("cannot open it: Permission denied", str(said["errors"]))
+        self.assertEqual(ask(w.port).body, b"one")
+
+    @ROOT_ONLY
+    def test_another_user_waits_for_a_restart(self):
+        self.open_to_all()
+        w = self.weir(self.conf())
+        self.assertIn(b"running as root", w.stderr())
+        said = self.again(w, self.conf(more="user: nobody", body="two"))
+        self.assertEqual((said["result"], [x["code"] for x in said["warnings"]]), ("ok", ["W010"]))
+        self.assertEqual({t["Uid"].split()[0] for t in threads(w)}, {"0"})
+
+    @ROOT_ONLY
+    @unittest.skipUnless(shutil.which("setpriv"), "no setpriv")
+    def test_capabilities_without_root(self):
+        """Of what a service manager gave, the right to low ports alone is kept, for reloads."""
+        self.open_to_all()
+        port, path = low_port(), os.path.join(self.directory, "w.yaml")
+        text = self.conf().replace("@PORT@", str(port)).replace("@ADMIN@", str(free_port()))
+        with open(path, "w") as f:
+            f.write(text)
+        given = "+net_bind_service,+net_raw,+dac_override"
+        p = subprocess.Popen(["setpriv", "--reuid", str(NOBODY.pw_uid), "--regid", str(NOBODY.pw_gid), "--clear-groups",
+                              "--inh-caps", given, "--ambient-caps", given, WEIR, "run", "-c", path],
+                             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        try:
+            wait_until("weir to serve", lambda: connects(port) and ask(port).body == b"one")
+            for t in threads(p):
+                self.assertEqual([int(t[k], 16) for k in ("CapPrm", "CapEff", "CapInh", "CapAmb")], [1 << 10, 1 << 10, 0, 0])
+        finally:
+            p.terminate()
+            said = p.communicate(timeout=20)[1]
+        self.assertEqual(p.returncode, 0, said)
+
+    @ROOT_ONLY
+    def test_another_user_than_root_stays(self):
+        self.open_to_all()
+        port, path = free_port(), os.path.join(self.directory, "w.yaml")
+        with open(path, "w") as f:
+            f.write(self.conf(more="user: daemon").replace("@PORT@", str(port)).replace("@ADMIN@", str(free_port())))
+        p = subprocess.Popen([WEIR, "run", "-c", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             user=NOBODY.pw_uid, group=NOBODY.pw_gid, extra_groups=[])
+        try:
+            wait_until("weir to serve", lambda: connects(port) and ask(port).body == b"one")
+        finally:
+            p.terminate()
+            said = p.communicate(timeout=20)[1]
+        self.assertEqual(p.returncode, 0, said)
+        self.assertIn(b"W012: `user: daemon` is not heeded", said)
+
+
+if __name__ == "__main__":
+    main()
