@@ -39,7 +39,7 @@ takes = $(strip $(foreach f,$(1),$(shell $(CC) -Werror $(f) -x c -c -o /dev/null
 MACHINE := $(shell $(CC) -dumpmachine)
 BASE += $(if $(filter x86_64-%,$(MACHINE)),-mcx16)
 LINK := -pie -pthread -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
-LIBS := -levent_core -lyaml -lcares -lssl -lcrypto -lm
+LIBS := -levent_core -lyaml -lcares -lseccomp -lssl -lcrypto -lm
 AR := $(if $(IS_CLANG),ar,gcc-ar)
 
 ifeq ($(SANITIZE),)

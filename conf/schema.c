@@ -113,7 +113,22 @@ static int group_read(void *at, const struct yaml_node *n, struct load *l)
     return s->user.len ? 0 : load_err(l, n, CODE_together, "group: stands without `user`");
 }
 
+static int seccomp_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    static const struct field f = {.key = "seccomp", .type = FIELD_BOOL};
+    struct snapshot *s = at;
+    bool on = false;
+    if (field_read(&f, n, &on, l) != 0)
+        return -1;
+    s->seccomp = on ? SECCOMP_ON : SECCOMP_OFF;
+    return 0;
+}
+
 static const struct field sandbox_fields[] = {
+    {.key = "seccomp", .type = FIELD_CUSTOM, .parse = seccomp_read, .form = "`true` or `false`", .json = SCHEMA_REF("boolean"),
+     .help = "Whether the kernel refuses all system calls that a running gateway has no use for, such as executing programs and "
+             "opening files to write. A log file must then be named at the start. By default as `WEIR_SECCOMP` in the environment "
+             "says, `1` or `0`: the container image sets it."},
     {.key = "core_dumps", .type = FIELD_BOOL, .offset = offsetof(struct snapshot, core_dumps), .fallback = "false",
      .help = "Whether a crash may leave a core dump, and others of the same user may look into the process. Both hold secrets and "
              "what callers sent."},

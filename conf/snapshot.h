@@ -80,6 +80,7 @@ struct snapshot {
     uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
     struct str user, group;                    /* who to become; names or numbers, "" : nobody else; the user's own */
     bool core_dumps;                           /* sandbox.core_dumps */
+    enum seccomp_wish { SECCOMP_UNSAID, SECCOMP_OFF, SECCOMP_ON } seccomp;    /* unsaid: as the environment says */
     bool watch;                                /* the files are looked at for changes, */
     uint64_t watch_poll;                       /* and compared each so many ns: 5s; 0: never without a sign */
     struct texts attributes;                   /* what filters provide: index = attribute's number */

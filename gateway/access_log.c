@@ -327,6 +327,7 @@ static void reopen(struct access_log *log)
 static void *writer(void *arg)
 {
     struct access_log *log = arg;
+    pthread_setname_np(pthread_self(), "weir-log");
     for (;;) {
         /* Looked at before the rings: what was put before the stop is written. */
         bool stop = atomic_load_explicit(&log->stop, memory_order_acquire);
@@ -351,12 +352,12 @@ static int start_thread(struct access_log *log, struct err *err)
 {
     sigset_t all, old;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS);                         /* sandbox.c's */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int failed = pthread_create(&log->thread, NULL, writer, log);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (failed)
         return err_set(err, "access log: cannot start a thread: %s", strerror(failed));
-    pthread_setname_np(log->thread, "weir-log");
     return 0;
 }
 
@@ -371,7 +372,8 @@ static int open_output(struct access_log *log, enum log_to to, struct str path, 
         log->own_fd = true;
         log->fd = open_file(name);
         if (log->fd < 0)
-            return err_set(err, "log: cannot open %s: %s", name, strerror(errno));
+            return err_set(err, "log: cannot open %s: %s", name,
+                           errno == ENOSYS ? "sandbox.seccomp forbids it since none was named at the start" : strerror(errno));
     } else {
         log->fd = to == LOG_TO_STDOUT ? STDOUT_FILENO : STDERR_FILENO;
         if (fcntl(log->fd, F_GETFD) < 0)

@@ -305,7 +305,8 @@ static int workers_start(struct control *c, struct err *err)
     sigset_t all, before;
     int failed = 0;
     sigfillset(&all);
-    sigdelset(&all, SIGUSR2);
+    sigdelset(&all, SIGUSR2);                        /* watchdog.c's: of one that is stuck */
+    sigdelset(&all, SIGSYS);                         /* sandbox.c's: of the thread that called */
     pthread_sigmask(SIG_BLOCK, &all, &before);
     for (unsigned i = 0; i < c->n && !failed; i++) {
         failed = pthread_create(&c->threads[i], NULL, worker_thread, &c->workers[i]);
@@ -379,12 +380,15 @@ static int control_start(struct control *c, struct err *err)
     diags_say(&diags);
     if (res != 0)
         return err_set(err, "%s: not started", c->path);
-    privileges_seal(snap);
     names_hold(c->names, snap);
     change_commit(&change, NULL);
     conf_watch_loaded(c->watch, &snap->sources);
     conf_watch_set(c->watch, snap->watch, snap->watch_poll);
-    return workers_start(c, err);
+    if (workers_start(c, err) != 0)
+        return -1;
+    res = privileges_seal(snap, &diags);
+    diags_say(&diags);
+    return res == 0 ? 0 : err_set(err, "%s: not started", c->path);
 }
 
 static void workers_end(struct control *c)

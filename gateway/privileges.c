@@ -9,7 +9,7 @@
  * glibc changes the user of every thread. That it cannot be undone is tried, and checked. Capabilities go by thread: they are
  * given up while this is the only one. Of those that came without root, the one for ports below 1024 stays for reloads.
  *
- * Not here: what the process may ask of the kernel beyond that, and who may write its files.
+ * Not here: the list of system calls (sandbox.c), and who may write its files.
  */
 #include "privileges.h"
 
@@ -17,6 +17,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -25,8 +26,10 @@
 #include "conf/diag.h"
 #include "conf/snapshot.h"
 #include "conf/yaml.h"
+#include "lib/err.h"
 #include "lib/log.h"
 #include "lib/slab.h"
+#include "sandbox.h"
 
 struct identity {
     uid_t uid;
@@ -143,14 +146,28 @@ int privileges_drop(const struct snapshot *s, struct diags *diags)
     return 0;
 }
 
+static int sandbox_begin(const struct snapshot *s, struct diags *diags)
+{
+    const char *unsaid = getenv("WEIR_SECCOMP");
+    const struct yaml_node *key = yaml_get(s->node, "sandbox");
+    struct err err = {0};
+    if (s->seccomp == SECCOMP_OFF || (s->seccomp == SECCOMP_UNSAID && !(unsaid && strcmp(unsaid, "1") == 0)))
+        return 0;
+    if (sandbox_enter(s->log_to == LOG_TO_FILE ? SANDBOX_LOG_FILE : SANDBOX_NO_LOG_FILE, &err) == 0)
+        return 0;
+    struct place place = key ? yaml_place(key) : (struct place){0};
+    return diag_error(diags, key ? &place : NULL, CODE_sandbox, "sandbox: seccomp: %s", err.text);
+}
+
 /* A handler of cores that is a program is asked in spite of the limit; only the flag keeps it away. The leak checker of a sanitized
- * build has to look into the memory itself. */
-void privileges_seal(const struct snapshot *s)
+ * build has to look into the memory itself, from a process of its own. */
+int privileges_seal(const struct snapshot *s, struct diags *diags)
 {
     const struct rlimit none = {0, 0};
     if (SLAB_HEAP)
-        return;
+        return 0;
     if (!s->core_dumps)
         (void)setrlimit(RLIMIT_CORE, &none);
     (void)prctl(PR_SET_DUMPABLE, s->core_dumps, 0, 0, 0);
+    return sandbox_begin(s, diags);
 }

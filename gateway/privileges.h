@@ -16,7 +16,8 @@ void privileges_begin(void);
 /* Becomes the configuration's `user`, when ports are bound; the files that are opened from here on are that user's. -1: the
  * list says why it cannot. Without root there is nothing to give up, which is a warning when another user is named. */
 int privileges_drop(const struct snapshot *, struct diags *) must_check;
-/* When all is open: no core dumps and no looking into the memory by others of the same user, unless `sandbox.core_dumps`. */
-void privileges_seal(const struct snapshot *);
+/* When all is open and before anybody is served: no core dumps and no looking into the memory by others of the same user,
+ * unless `sandbox.core_dumps`; and no system calls but those of sandbox.h, if `sandbox.seccomp`. -1: the list says why not. */
+int privileges_seal(const struct snapshot *, struct diags *) must_check;
 
 #endif

@@ -292,7 +292,8 @@ static void warn_of_restart(struct reload *r, const struct snapshot *snap)
         diag_warn(&r->diags, NULL, CODE_waits_for_restart, "`workers` waits for a restart: %u run%s", r->control->n,
                   r->control->n == 1 ? "s" : "");
     const struct snapshot *now = r->control->snap;
-    if (!str_eq(now->user, snap->user) || !str_eq(now->group, snap->group) || now->core_dumps != snap->core_dumps)
+    if (!str_eq(now->user, snap->user) || !str_eq(now->group, snap->group) || now->core_dumps != snap->core_dumps ||
+        now->seccomp != snap->seccomp)
         diag_warn(&r->diags, NULL, CODE_waits_for_restart, "`user`, `group` and `sandbox` wait for a restart");
 }
 

@@ -202,5 +202,53 @@ class Privileges(Case):
         self.assertIn(b"W012: `user: daemon` is not heeded", said)
 
 
+def seccomp_env(value):
+    return {**{k: v for k, v in os.environ.items() if k != "WEIR_SECCOMP"}, **({"WEIR_SECCOMP": value} if value else {})}
+
+
+@unittest.skipIf("san-" in WEIR, "a sanitized build stays outside of the sandbox")
+class Sandbox(Case):
+    def modes(self, more, value=None):
+        w = self.weir(CONF % (OWN, more, "one"), env=seccomp_env(value))
+        modes = {t["Seccomp"] for t in threads(w)}
+        self.assertEqual(w.ask().body, b"one")
+        self.assertEqual(w.stop(), 0)
+        return modes
+
+    def test_whose_word_counts(self):
+        off = self.modes("")             # "0", or "2" in a container whose engine has a filter of its own
+        self.assertEqual(self.modes("sandbox: {seccomp: true}"), {"2"})
+        self.assertEqual(self.modes("", "1"), {"2"})
+        self.assertEqual(self.modes("sandbox: {core_dumps: true}", "1"), {"2"})
+        self.assertEqual(self.modes("", "0"), off)
+        self.assertEqual(self.modes("sandbox: {seccomp: false}", "1"), off)
+        self.assertEqual(self.modes("sandbox: {seccomp: true}", "0"), {"2"})
+
+    def again(self, w, log, body):
+        text = CONF % (OWN, "sandbox: {seccomp: true}\nlog: {to: %s}" % log, body)
+        with open(w.conf_path, "w") as f:
+            f.write(text.replace("@PORT@", str(w.port)).replace("@ADMIN@", str(w.admin)))
+        return ask(w.admin, "/reload", "POST").json()
+
+    def test_logs(self):
+        one, other = os.path.join(self.directory, "one.log"), os.path.join(self.directory, "other.log")
+        w = self.weir(CONF % (OWN, "sandbox: {seccomp: true}\nlog: {to: %s}" % one, "one"))
+        self.assertEqual(w.ask().body, b"one")
+        os.rename(one, one + ".1")
+        w.signal(signal.SIGUSR1)
+        wait_until("the new log", lambda: os.path.exists(one))
+        self.assertEqual(self.again(w, other, "two")["result"], "ok")
+        self.assertEqual(w.ask().body, b"two")
+        wait_until("the other log", lambda: os.path.getsize(other) > 0)
+
+    def test_a_log_file_that_comes_late(self):
+        w = self.weir(CONF % (OWN, "sandbox: {seccomp: true}\nlog: {to: stdout}", "one"))
+        said = self.again(w, os.path.join(self.directory, "late.log"), "two")
+        self.assertIn("sandbox.seccomp forbids it since none was named at the start", said["errors"][0]["text"])
+        self.assertEqual((said["errors"][0]["code"], w.ask().body), ("E062", b"one"))
+        self.assertEqual(self.again(w, "stderr", "two")["result"], "ok")
+        self.assertEqual(w.ask().body, b"two")
+
+
 if __name__ == "__main__":
     main()

@@ -260,7 +260,8 @@ class Reload(Case):
 
     def test_the_log_moves(self):
         path = os.path.join(self.directory, "access.log")
-        conf = HEAD + "listen: 127.0.0.1:@PORT@\nlog: {to: %s}\nroutes: [{match: /, respond: {status: 200}}]\n"
+        conf = HEAD + "sandbox: {seccomp: false}\nlisten: 127.0.0.1:@PORT@\nlog: {to: %s}\n" \
+            "routes: [{match: /, respond: {status: 200}}]\n"
         w = self.weir(conf % "stdout")
 
         def lines(path):

@@ -13,7 +13,7 @@ fi
 packages=()
 for purpose in "$@"; do
     case $purpose in
-    build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev libssl-dev) ;;
+    build) packages+=(gcc libc6-dev make libevent-dev libyaml-dev libc-ares-dev libseccomp-dev libssl-dev) ;;
     test) packages+=(openssl python3 python3-yaml python3-jsonschema groff-base) ;;
     clang) packages+=(clang) ;;
     fuzz) packages+=(clang libclang-rt-dev python3 python3-h11 node-llhttp) ;;
