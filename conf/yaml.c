@@ -447,11 +447,18 @@ static int text_check(struct reader *r)
     return diag_error(set->diags, &at, CODE_not_text, "%s", why.text);
 }
 
+static int events_next(struct reader *r, unsigned n)
+{
+    while (n > 0 && event_next(r) == 0)
+        n--;
+    return n == 0 ? 0 : -1;
+}
+
 static int document_read(struct reader *r, struct yaml_node **root)
 {
     size_t height = 0;
 
-    if (event_next(r) != 0 || event_next(r) != 0)          /* stream start, document start */
+    if (events_next(r, 2) != 0)                            /* stream start, document start */
         return -1;
     if (r->event.type == YAML_STREAM_END_EVENT) {
         *root = node_new(r, YAML_NULL);
@@ -460,7 +467,7 @@ static int document_read(struct reader *r, struct yaml_node **root)
     }
     if (event_next(r) != 0 || node_read(r, 1, root, &height) != 0)
         return -1;
-    if (event_next(r) != 0 || event_next(r) != 0)          /* document end, stream end */
+    if (events_next(r, 2) != 0)                            /* document end, stream end */
         return -1;
     if (r->event.type != YAML_STREAM_END_EVENT)
         complain(r, CODE_yaml_feature, "a second document (---) begins here; a configuration is one");

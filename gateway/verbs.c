@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "conf/named.h"
 #include "control.h"
 #include "mock.h"
@@ -61,7 +62,7 @@ const struct verb verbs_all[] = {
     {.name = NULL},
 };
 
-#define EXITS "exit status: 0 fine, 1 configuration or start failed, 2 usage, 3 requests were cut at the end\n"
+#define EXITS "exit status: 0 fine, 1 configuration, start or output failed, 2 usage, 3 requests were cut at the end\n"
 
 const char *verbs_default_file(void)
 {
@@ -170,7 +171,7 @@ static int verb_help(int argc, char **argv)
 
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-int verbs_run(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
     if (argc < 2) {
         fputs("weir: a verb is missing\n", stderr);
@@ -188,4 +189,14 @@ int verbs_run(int argc, char **argv)
         return EXIT_FINE;
     }
     return v->run(argc - 1, argv + 1);
+}
+
+/* Nobody takes half a text for a whole one: a full disk is told. */
+int verbs_run(int argc, char **argv)
+{
+    int res = dispatch(argc, argv);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return res;
+    fputs("weir: not all of the output could be written\n", stderr);
+    return res == EXIT_FINE ? EXIT_CONFIG : res;
 }

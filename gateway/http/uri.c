@@ -71,7 +71,7 @@ static enum uri_result look(struct str path)
             u = unit_at(path, i);
         if (u.len == 0)
             return URI_BAD;
-        if (u.len == 3 && (u.out_len == 1 || memcmp(u.out, path.at + i, 3)))
+        if (u.len == 3 && (u.out_len == 1 || memcmp(u.out, path.at + i, 3) != 0))
             return URI_OK;
         if (path.at[i] == '/') {
             if (i == segment || segment_of(path.at + segment, i - segment) != SEGMENT_PLAIN)

@@ -196,7 +196,7 @@ bool cidr_holds(const struct cidr *net, const struct ip *ip)
     size_t whole = net->bits / 8;
     unsigned rest = net->bits % 8;
 
-    if (net->ip.family != ip->family || ip->family == 0 || memcmp(net->ip.bytes, ip->bytes, whole))
+    if (net->ip.family != ip->family || ip->family == 0 || memcmp(net->ip.bytes, ip->bytes, whole) != 0)
         return false;
     return rest == 0 || ((net->ip.bytes[whole] ^ ip->bytes[whole]) & (0xff00 >> rest) & 0xff) == 0;
 }

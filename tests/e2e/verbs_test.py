@@ -42,6 +42,16 @@ class Verbs(Case):
         return s.getsockname()[1]
 
 
+class FullDisk(Verbs):
+    def test_what_could_not_be_written_is_no_success(self):
+        conf = self.file("fine.yaml", LOCAL.replace("@PORT@", "80").replace("@ADMIN@", "81"))
+        for args in (["doc"], ["schema"], ["version"], ["help"], ["show", conf]):
+            with open("/dev/full", "w") as full:
+                r = subprocess.run([WEIR] + args, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+                                   stdin=subprocess.DEVNULL)
+            self.assertEqual((r.returncode, r.stderr), (1, "weir: not all of the output could be written\n"), args)
+
+
 class Healthcheck(Verbs):
     def test_ready(self):
         w = self.weir(LOCAL)
