@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs both corpora against weir and holds the result to the thresholds below.
+"""Runs both corpora against weir, plain and through TLS, and holds the result to the thresholds below.
 
     check.py [--weir build/weir] [--only REGEX] [--timeout S] [-v]
 
-The two modes run side by side, each with a gateway and an upstream of its own on free ports. A case passes by its floor
+The four runs go side by side, each with a gateway and an upstream of its own on free ports. A case passes by its floor
 verdict; the strict share, critical findings and a clean end of the gateway are one further check each.
 """
 import argparse, json, os, re, signal, socket, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TLS = os.path.join(os.path.dirname(HERE), "conf", "tls")
 STRICT_SHARE = {"requests": 0.97, "responses": 0.95}
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 CHILDREN = []
@@ -33,17 +34,19 @@ def start(cmd, log):
 class Mode:
     """One corpus, its upstream (in run_corpus.py) and the gateway between."""
 
-    def __init__(self, name, args, folder, listen, up):
-        self.name, self.out, self.partial = name, f"{folder}/{name}.json", bool(args.only)
-        conf = f"{folder}/{name}.yaml"
+    def __init__(self, corpus, tls, args, folder, listen, up):
+        self.corpus, self.name, self.partial = corpus, corpus + (" through TLS" if tls else ""), bool(args.only)
+        name = corpus + ("-tls" if tls else "")
+        self.out, conf = f"{folder}/{name}.json", f"{folder}/{name}.yaml"
+        pair = f", tls: {{certificates: {{certificate: {TLS}/server.pem, key: {TLS}/server.key}}}}" if tls else ""
         with open(f"{HERE}/weir.yaml") as f:
-            text = f.read().replace("{listen}", str(listen)).replace("{up}", str(up))
+            text = f.read().replace("{listen}", str(listen)).replace("{tls}", pair).replace("{up}", str(up))
         with open(conf, "w") as f:
             f.write(text)
         self.weir_log, self.log = open(f"{folder}/{name}.weir", "w+b"), open(f"{folder}/{name}.log", "w+b")
-        self.runner = start([sys.executable, f"{HERE}/run_corpus.py", name, "--gateway", f"127.0.0.1:{listen}",
+        self.runner = start([sys.executable, f"{HERE}/run_corpus.py", corpus, "--gateway", f"127.0.0.1:{listen}",
                              "--upstream-port", str(up), "--out", self.out, "--timeout", str(args.timeout)]
-                            + (["--only", args.only] if args.only else []) + (["-v"] if args.verbose else []), self.log)
+                            + (["--tls", f"{TLS}/ca.pem"] if tls else []) + (["--only", args.only] if args.only else []) + (["-v"] if args.verbose else []), self.log)
         self.weir = start([args.weir, "run", "-c", conf], self.weir_log)
 
     @staticmethod
@@ -72,8 +75,8 @@ class Mode:
         except (OSError, ValueError):
             return 0, failed + ["no result"]
         total, share = result["total"], result["strict_pass"] / max(result["total"], 1)
-        if not self.partial and share < STRICT_SHARE[self.name]:
-            failed.append(f"strict {share:.1%}, wanted {STRICT_SHARE[self.name]:.0%}")
+        if not self.partial and share < STRICT_SHARE[self.corpus]:
+            failed.append(f"strict {share:.1%}, wanted {STRICT_SHARE[self.corpus]:.0%}")
         if result["critical"]:
             failed.append("critical: " + " ".join(result["critical"]))
         if total < result["of"]:
@@ -91,8 +94,9 @@ def main():
     args = ap.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            ports = free_ports(4)
-            modes = [Mode("requests", args, folder, *ports[:2]), Mode("responses", args, folder, *ports[2:])]
+            ports = free_ports(8)
+            modes = [Mode(corpus, tls, args, folder, ports.pop(), ports.pop())
+                     for tls in (False, True) for corpus in ("requests", "responses")]
             done = [m.finish() for m in modes]
     finally:
         for child in CHILDREN:

@@ -9,6 +9,7 @@
 The gateway must already forward every path to 127.0.0.1:<upstream-port> (HTTP/1.1, keep-alive pool on,
 rate limits and health checks off, request and response timeouts above 2 s). With --spawn 'CMD' the
 runner starts the gateway itself after the upstream listens ({port} = upstream port) and stops it by pid.
+With --tls CA.pem all of it goes through TLS, and a connection that ends without a close_notify was cut.
 
 Every observation is judged twice:
   floor   field "expect": what RFC 9110/9112 and safety demand of any gateway
@@ -16,7 +17,7 @@ Every observation is judged twice:
 After each case a canary request on a fresh connection (and, in responses mode, on the same connection)
 must get its own answer: that catches poisoned connection pools and response-queue desync.
 Exit status: 0 all floor verdicts pass, 1 otherwise, 2 harness trouble."""
-import argparse, base64, collections, json, os, re, select, shlex, signal, socket, struct, subprocess, sys, threading, time
+import argparse, base64, collections, json, os, re, select, shlex, signal, socket, ssl, struct, subprocess, sys, threading, time
 
 TCHAR = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = frozenset(b"0123456789")
@@ -368,13 +369,35 @@ class Upstream:
 # ------------------------------------------------------------------ client side
 class Client:
     """One connection to the gateway; reads while writing; stops on quiet, close or timeout."""
+    tls = None          # an ssl.SSLContext
 
     def __init__(self, addr):
         self.s = socket.create_connection(addr, timeout=2)
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls:
+            self.s = self.tls.wrap_socket(self.s, server_hostname="localhost", suppress_ragged_eofs=False)
         self.s.setblocking(False)
         self.rx, self.eof, self.first = bytearray(), None, None
         self.t0 = time.monotonic()
+
+    def take(self):
+        """All that is there now; TLS may hold some of it that select() knows nothing of."""
+        got = False
+        while not self.eof:
+            try:
+                x = self.s.recv(262144)
+                if x:
+                    self.rx += x
+                    got = True
+                else:
+                    self.eof = "fin"
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            except OSError:
+                self.eof = "rst"
+            if not self.tls:
+                break
+        return got
 
     def run(self, out, done, timeout, stage2=None):
         """done(rx, eof) -> True when all wanted answers are in. Returns 'done', 'eof' or 'timeout'."""
@@ -398,24 +421,14 @@ class Client:
                     n = self.s.send(out[:262144])
                     out = out[n:]
                     last = now
-                except BlockingIOError:
+                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     pass
                 except OSError:
                     out = out[len(out):]
-            if r:
-                try:
-                    x = self.s.recv(262144)
-                    if not x:
-                        self.eof = "fin"
-                    else:
-                        self.first = self.first or now
-                        self.rx += x
-                        last = now
-                        quiet = now if quiet else None
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    self.eof = "rst"
+            if r and self.take():
+                self.first = self.first or now
+                last = now
+                quiet = now if quiet else None
             if not quiet and not stage2 and done(self.rx, self.eof):
                 quiet = time.monotonic()
 
@@ -424,16 +437,7 @@ class Client:
         while not self.eof and time.monotonic() < end:
             r, _, _ = select.select([self.s], [], [], 0.02)
             if r:
-                try:
-                    x = self.s.recv(65536)
-                    if not x:
-                        self.eof = "fin"
-                    else:
-                        self.rx += x
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    self.eof = "rst"
+                self.take()
         return self.eof
 
     def close(self):
@@ -780,11 +784,13 @@ def main():
     ap.add_argument("--skip-class", default="", help="comma-separated classes to leave out")
     ap.add_argument("--waive", help="file of ids (one a line, reason after it) whose failures are listed but not counted as failures")
     ap.add_argument("--spawn", help="command that starts the gateway; {port} is the upstream port")
+    ap.add_argument("--tls", metavar="CA", help="speak TLS, and take certificates for localhost from this CA (a file in PEM)")
     ap.add_argument("--no-canary", action="store_true")
     ap.add_argument("--json", action="store_true", help="print machine-readable results")
     ap.add_argument("--out", help="also write the JSON here")
     ap.add_argument("-v", "--verbose", action="store_true")
     a = ap.parse_args()
+    Client.tls = ssl.create_default_context(cafile=a.tls) if a.tls else None
     host, _, port = a.gateway.rpartition(":")
     addr = (host.strip("[]") or "127.0.0.1", int(port))
     path = a.corpus or os.path.join(here, "requests.jsonl" if a.mode == "requests" else "responses.jsonl")
