@@ -17,6 +17,7 @@ CC := gcc
 endif
 WERROR ?= 1
 LTO ?= 1
+CHAOS_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 20
 PYTHON := /usr/bin/python3
@@ -139,6 +140,12 @@ bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; m
 
 reload-test: $(BUILD)/weir  ## 200 reloads under the load of wrk, and large files, with their figures; a minute
 	@WEIR_LONG=1 WEIR=$(BUILD)/weir $(PYTHON) tests/e2e/reload_test.py UnderLoad
+
+.PHONY: chaos
+chaos:  ## clients, endpoints and reloads of all sorts around the sanitized gateway for CHAOS_SECONDS=60; CHAOS_SEED=N
+	@tests/tools/deps.sh build test
+	@$(MAKE) -s SANITIZE=address BUILD=build/san-address all
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) WEIR=build/san-address/weir $(PYTHON) tests/long/chaos.py
 
 decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
 	@tests/tools/deps.sh build
