@@ -70,8 +70,9 @@ def relay_recipe(d):
     return [f"{BIN}/relay", str(LISTEN), str(UPSTREAM)]
 
 
-def gateway_recipe(config):
-    """GATEWAY is the binary; config names a YAML beside this file with {up}, {listen} and {dir} to fill in."""
+def gateway_recipe(config, before=""):
+    """GATEWAY is the binary; config names a YAML beside this file with {up}, {listen} and {dir} to fill in; `before` goes before
+    the command."""
     def write(d):
         path = os.path.join(os.environ.get("GATEWAY_CONF", HERE), config)
         if "GATEWAY" not in os.environ or not os.path.exists(path):
@@ -80,7 +81,7 @@ def gateway_recipe(config):
         for k, v in {"{up}": UPSTREAM, "{listen}": LISTEN, "{dir}": d}.items():
             text = text.replace(k, str(v))
         open(f"{d}/gateway.yaml", "w").write(text)
-        return os.environ["GATEWAY"].split() + [f"{d}/gateway.yaml"]
+        return before.split() + os.environ["GATEWAY"].split() + [f"{d}/gateway.yaml"]
     return write
 
 
@@ -95,7 +96,7 @@ LIMIT_HAPROXY = """  stick-table type string len 32 size 1m expire 60s store htt
 
 # scenario: what the load generator does, and which recipe each proxy runs
 PLAIN = {"relay": relay_recipe, "nginx": nginx_recipe(), "haproxy": haproxy_recipe(),
-         "gateway": gateway_recipe("plain.yaml")}
+         "gateway": gateway_recipe("plain.yaml"), "sandboxed": gateway_recipe("plain.yaml", "env WEIR_SECCOMP=1")}
 SCENARIOS = {
     "get":   dict(load="wrk -t1 -c64 -d{s} --latency http://127.0.0.1:{p}/", proxies=PLAIN),
     "post":  dict(load="wrk -t1 -c64 -d{s} --latency -s {here}/post.lua http://127.0.0.1:{p}/bytes/2048", proxies=PLAIN),
@@ -108,7 +109,8 @@ SCENARIOS = {
                   proxies={"nginx": nginx_recipe(), "haproxy": haproxy_recipe(), "gateway": gateway_recipe("full.yaml")}),
     "refuse": dict(load="wrk -t1 -c64 -d{s} --latency http://127.0.0.1:{p}/", refused=True,
                   proxies={"nginx": nginx_recipe(**REFUSE_NGINX), "haproxy": haproxy_recipe(front=REFUSE_HAPROXY),
-                           "gateway": gateway_recipe("refuse.yaml")}),
+                           "gateway": gateway_recipe("refuse.yaml"),
+                           "sandboxed": gateway_recipe("refuse.yaml", "env WEIR_SECCOMP=1")}),
     "latency": dict(load="wrk -t1 -c1 -d{s} --latency http://127.0.0.1:{p}/", proxies=PLAIN),
     "tls":   dict(load="wrk -t1 -c64 -d{s} --latency https://127.0.0.1:{p}/",
                   proxies={"nginx": nginx_recipe(**TLS_NGINX), "haproxy": haproxy_recipe(tls="ssl crt {dir}/ck.pem ssl-min-ver TLSv1.3"),
