@@ -119,7 +119,7 @@ static int exchange(int fd, const struct address *to, const struct admin_ask *as
     uint64_t until = time_after(clock_mono(&clock_real), ask->patience);
     struct page head = {0}, answer = {0};
     int status = -1;
-    page_printf(&head, "%s %s HTTP/1.1\r\nHost: weir\r\n", ask->method, ask->path);
+    page_printf(&head, "%s %s HTTP/1.1\r\nHost: localhost\r\n", ask->method, ask->path);
     if (ask->accept)
         page_printf(&head, "Accept: %s\r\n", ask->accept);
     if (ask->token && *ask->token)

@@ -3,14 +3,18 @@
  * Which pages the admin listener has, and what stands around what they say.
  *
  * GET and HEAD read, POST is an order. An order is refused to a web page: whatever its user can reach, a page in the user's
- * browser can send orders to, and it says where it comes from (Origin).
+ * browser can send orders to, and it says where it comes from. What is read a page is not shown by its browser, unless it could
+ * take this listener for its own server: by a name of its own that it lets point here. So where no token stands
+ * against that, who comes over TCP has to name this machine by an address or as localhost.
  *
- * Who has to say a token and does not is told nothing, not even which pages there are.
+ * Who has to say a token and does not is told nothing, not even which pages there are. Neither is who comes by such a name.
  */
 #include "admin_conn.h"
 
 #include <openssl/crypto.h>
+#include "http/uri.h"
 #include "lib/clock.h"
+#include "lib/ip.h"
 
 struct admin_page {
     const char *path;
@@ -125,6 +129,7 @@ void admin_answer_put(struct page *out, int status, enum admin_type type, const 
     char date[30];
     clock_http_date(clock_wall(&clock_real), date);
     page_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+                     "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n"
                      "%sConnection: close\r\n\r\n", status, phrase(status), date, types[type], body->len, more);
     if (!head && body->len)
         page_printf(out, "%s", body->at);
@@ -185,11 +190,19 @@ static bool wants_text(const struct admin_conn *c)
     return false;
 }
 
+/* Did a page in a browser make this request? Browsers say so in at least one of these, and a page cannot keep them from it. A
+ * user who writes an address is "none". */
+static bool from_web_page(const struct admin_conn *c)
+{
+    struct str site = field_of(c, STR("sec-fetch-site"));
+    return field_of(c, STR("origin")).at || field_of(c, STR("referer")).at || (site.at && !str_eq_nocase(site, STR("none")));
+}
+
 /* May it be done to the page? Answers if not. */
 static bool method_fits(struct admin_conn *c, const struct admin_page *page)
 {
     bool get = str_eq(method_of(c), STR("GET")) || is_head(c);
-    if (page->order && field_of(c, STR("origin")).at) {
+    if (page->order && from_web_page(c)) {
         admin_say(c, 403, "", "Orders are not taken from web pages.");
         return false;
     }
@@ -247,6 +260,31 @@ static bool may_ask(struct admin_conn *c)
     return false;
 }
 
+/* Nobody else can let an address, or `localhost`, point to this machine. */
+static bool host_is_this_machine(struct str host)
+{
+    const struct str name = STR("localhost");
+    struct ip ip;
+    if (ip_parse(host, &ip) || str_eq_nocase(host, name))
+        return true;
+    return host.len > name.len && host.at[host.len - name.len - 1] == '.' &&
+           str_same_nocase(host.at + host.len - name.len, name.at, name.len);
+}
+
+/* Without a token: is it asked for as this machine? HTTP/1.0 may leave that out, browsers do not. */
+static bool came_straight(struct admin_conn *c)
+{
+    struct str authority = str_of(c->in + c->parser.host_at, c->parser.host_len), host;
+    struct address at = {.len = sizeof(at.un)};
+    unsigned port;
+    if (c->admin->token || authority.len == 0 || (getsockname(c->fd, &at.sa, &at.len) == 0 && at.sa.sa_family == AF_UNIX))
+        return true;
+    if (uri_split_authority(authority, &host, &port) && host_is_this_machine(host))
+        return true;
+    admin_say(c, 403, "", "Ask for an address or for localhost, or configure a token: anybody may let a name point here.");
+    return false;
+}
+
 bool admin_page_find(struct admin_conn *c)
 {
     struct str query, path = path_of(c, &query);
@@ -254,7 +292,7 @@ bool admin_page_find(struct admin_conn *c)
     for (size_t i = 0; i < array_len(pages) && !page; i++)
         if (is_there(c->admin, &pages[i]) && str_eq(path, str_c(pages[i].path)))
             page = &pages[i];
-    if (!(page && page->probe) && !may_ask(c))
+    if (!(page && page->probe) && !(may_ask(c) && came_straight(c)))
         return false;
     c->page = page;
     if (page)

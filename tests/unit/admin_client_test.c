@@ -87,7 +87,7 @@ TEST(reading_sends_no_length)
     struct page body = {0};
     struct err err = {0};
     EXPECT_EQ(ask_server(&s, &ask, &body, &err), 200);
-    EXPECT_CSTR(s.got, "GET /readyz HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
+    EXPECT_CSTR(s.got, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     EXPECT_CSTR(body.at, "");
     page_free(&body);
 }

@@ -167,7 +167,7 @@ static const char *ask(struct fixture *f, const char *request, char *out, size_t
     return out;
 }
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static const char *body_of(const char *answer)
 {
@@ -182,16 +182,16 @@ TEST(pages)
         {GET("/readyz"), "HTTP/1.1 200 OK\r\n", "ok\n"},
         {GET("/metrics"), "HTTP/1.1 200 OK\r\n", "weir_x 1\n"},
         {GET("/metrics?x=y"), "HTTP/1.1 200 OK\r\n", "weir_x 1\n"},
-        {"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n"},
+        {"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n"},
         {"GET /healthz HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n"},
-        {"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", ""},
+        {"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 OK\r\n", ""},
         {GET("/"), "HTTP/1.1 404 Not Found\r\n", NULL},
         {GET("/metricsx"), "HTTP/1.1 404 Not Found\r\n", NULL},
         {GET("/%6detrics"), "HTTP/1.1 404 Not Found\r\n", NULL},
-        {"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed\r\n", NULL},
+        {"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 Method Not Allowed\r\n", NULL},
         {"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", NULL},
         {"GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n", NULL},
-        {"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n", "HTTP/1.1 505 ", NULL},
+        {"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", "HTTP/1.1 505 ", NULL},
     };
     struct fixture f;
     char out[4000];
@@ -213,7 +213,7 @@ TEST(head_tells_the_length_of_get)
     struct fixture f;
     char out[4000];
     setup(&f, false);
-    EXPECT(strstr(ask(&f, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof(out)), "\r\nContent-Length: 9\r\n"));
+    EXPECT(strstr(ask(&f, "HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", out, sizeof(out)), "\r\nContent-Length: 9\r\n"));
     teardown(&f);
 }
 
@@ -222,7 +222,7 @@ TEST(another_method_is_told_which_are_allowed)
     struct fixture f;
     char out[4000];
     setup(&f, false);
-    ask(&f, "DELETE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", out, sizeof(out));
+    ask(&f, "DELETE /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", out, sizeof(out));
     EXPECT(strstr(out, " 405 ") && strstr(out, "\r\nAllow: GET, HEAD\r\n"));
     teardown(&f);
 }
@@ -283,7 +283,7 @@ TEST(too_large_a_head_is_431)
     static char request[20000];
     char out[4000];
     setup(&f, false);
-    int n = snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ");
+    int n = snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ");
     memset(request + n, 'x', 9000);
     memcpy(request + n + 9000, "\r\n\r\n", 5);
     EXPECT(strstr(ask(&f, request, out, sizeof(out)), " 431 "));
@@ -298,7 +298,7 @@ TEST(a_body_behind_the_head_does_not_cost_the_answer)
     bool ended;
     setup(&f, false);
     int fd = dial(&f);
-    const char *head = "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    const char *head = "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
     say(fd, head, strlen(head));
     say(fd, body, sizeof(body));
     EXPECT(strstr(read_all(&f, fd, out, sizeof(out), 3000, &ended).at, " 405 "));
@@ -400,11 +400,11 @@ TEST(limits_gets_the_query_and_says_the_status)
 TEST(orders_are_posted_and_not_by_web_pages)
 {
     static const struct { const char *request; int status; const char *text; } rows[] = {
-        {"POST /command?instance=a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 200, "{\"query\":\"instance=a\"}"},
-        {"POST /command HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", 200, "{\"query\":null}"},
-        {"GET /command HTTP/1.1\r\nHost: h\r\n\r\n", 405, "Allow: POST\r\n"},
-        {"POST /limits HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405, "Allow: GET, HEAD\r\n"},
-        {"POST /command HTTP/1.1\r\nHost: h\r\noRigin: http://x\r\nContent-Length: 0\r\n\r\n", 403, "web pages"},
+        {"POST /command?instance=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 200, "{\"query\":\"instance=a\"}"},
+        {"POST /command HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 200, "{\"query\":null}"},
+        {"GET /command HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "Allow: POST\r\n"},
+        {"POST /limits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "Allow: GET, HEAD\r\n"},
+        {"POST /command HTTP/1.1\r\nHost: localhost\r\noRigin: http://x\r\nContent-Length: 0\r\n\r\n", 403, "web pages"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct fixture f;
@@ -419,7 +419,7 @@ TEST(orders_are_posted_and_not_by_web_pages)
     }
 }
 
-#define BEARER(method, path, token) method " " path " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: " token "\r\n\r\n"
+#define BEARER(method, path, token) method " " path " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nAuthorization: " token "\r\n\r\n"
 #define TOKEN "0123456789abcdef"
 
 TEST(a_token_is_asked_for_everywhere_but_at_the_probes)
@@ -430,9 +430,9 @@ TEST(a_token_is_asked_for_everywhere_but_at_the_probes)
         {GET("/metrics"), 401},
         {GET("/limits"), 401},
         {GET("/nothing"), 401},
-        {"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", 401},
-        {"POST /command HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n", 401},
-        {"POST /plan HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n", 401},
+        {"POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n", 401},
+        {"POST /command HTTP/1.1\r\nHost: localhost\r\nOrigin: http://x\r\n\r\n", 401},
+        {"POST /plan HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n", 401},
         {BEARER("GET", "/metrics", "Bearer " TOKEN), 200},
         {BEARER("GET", "/metrics", "bEARER   " TOKEN " "), 200},
         {BEARER("POST", "/command", "Bearer " TOKEN), 200},
@@ -446,7 +446,7 @@ TEST(a_token_is_asked_for_everywhere_but_at_the_probes)
         {BEARER("GET", "/metrics", ""), 401},
         {BEARER("GET", "/metrics", "Basic " TOKEN), 401},
         {BEARER("GET", "/metrics", TOKEN), 401},
-        {"GET /metrics?token=" TOKEN " HTTP/1.1\r\nHost: x\r\n\r\n", 401},
+        {"GET /metrics?token=" TOKEN " HTTP/1.1\r\nHost: localhost\r\n\r\n", 401},
     };
     struct fixture f;
     struct listen_conf conf = loopback(0);
@@ -482,7 +482,7 @@ TEST(a_token_may_change_come_and_go)
 
 /* ---- bodies ---- */
 
-#define PLAN(fields) "POST /plan HTTP/1.1\r\nHost: h\r\n" fields "\r\n"
+#define PLAN(fields) "POST /plan HTTP/1.1\r\nHost: localhost\r\n" fields "\r\n"
 
 TEST(a_body_comes_with_its_head_or_in_pieces)
 {
@@ -512,6 +512,72 @@ TEST(a_body_comes_with_its_head_or_in_pieces)
     }
 }
 
+/* Whoever owns a name can let it point to 127.0.0.1, and a page of that name may read what comes from there. */
+TEST(a_name_that_is_not_this_machines_is_told_nothing)
+{
+    static const struct { const char *host; int status; } rows[] = {
+        {"localhost", 200}, {"LOCALHOST:9901", 200}, {"localhost.", 200}, {"a.localhost:1", 200}, {"127.0.0.1", 200},
+        {"127.0.0.1:9901", 200}, {"[::1]:9901", 200}, {"10.1.2.3", 200},
+        {"evil.example", 403}, {"evil.example:9901", 403}, {"localhost.evil.example", 403}, {"evillocalhost", 403},
+        {"127.0.0.1.evil.example", 403}, {"weir", 403}, {".localhost", 400},
+    };
+    static const char *const paths[] = {"/metrics", "/config", "/nothing"};
+    char request[200], out[4000], status[32];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fixture f;
+        test_row("%s", rows[i].host);
+        setup(&f, false);
+        for (size_t k = 0; k < (rows[i].status == 200 ? 1 : sizeof paths / sizeof *paths); k++) {
+            snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", paths[k], rows[i].host);
+            snprintf(status, sizeof status, "HTTP/1.1 %d ", rows[i].status);
+            EXPECT(strstr(ask(&f, request, out, sizeof out), status) == out);
+        }
+        snprintf(request, sizeof request, "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n", rows[i].host);
+        EXPECT(rows[i].status == 400 || strstr(ask(&f, request, out, sizeof out), "HTTP/1.1 200 ") == out);
+        teardown(&f);
+    }
+}
+
+TEST(with_a_token_any_name_will_do)
+{
+    struct fixture f;
+    char out[4000];
+    setup(&f, false);
+    admin_set_token(f.admin, STR(TOKEN));
+    ask(&f, "GET /metrics HTTP/1.1\r\nHost: weir.example\r\nAuthorization: Bearer " TOKEN "\r\n\r\n", out, sizeof out);
+    EXPECT(strstr(out, "HTTP/1.1 200 ") == out);
+    teardown(&f);
+}
+
+TEST(a_web_page_gives_no_orders)
+{
+    static const struct { const char *fields; int status; } rows[] = {
+        {"", 200},
+        {"Sec-Fetch-Site: none\r\n", 200},
+        {"Origin: http://evil.example\r\n", 403},
+        {"Origin: null\r\n", 403},
+        {"Origin: http://localhost:9901\r\n", 403},
+        {"Referer: http://evil.example/\r\n", 403},
+        {"Sec-Fetch-Site: cross-site\r\n", 403},
+        {"Sec-Fetch-Site: same-site\r\n", 403},
+        {"Sec-Fetch-Site: same-origin\r\n", 403},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fixture f;
+        char request[300], out[4000], status[32];
+        test_row("%s", rows[i].fields);
+        setup(&f, false);
+        snprintf(request, sizeof request, "POST /command HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n%s\r\n", rows[i].fields);
+        snprintf(status, sizeof status, "HTTP/1.1 %d ", rows[i].status);
+        EXPECT(strstr(ask(&f, request, out, sizeof out), status) == out);
+        snprintf(request, sizeof request, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n%s\r\n", rows[i].fields);
+        EXPECT(strstr(ask(&f, request, out, sizeof out), "HTTP/1.1 200 ") == out);
+        EXPECT(strstr(out, "\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n"));
+        EXPECT(!strstr(out, "Access-Control"));
+        teardown(&f);
+    }
+}
+
 TEST(which_bodies_are_read)
 {
     static const struct { const char *request; int status; const char *text; } rows[] = {
@@ -522,7 +588,7 @@ TEST(which_bodies_are_read)
         {PLAN("Content-Length: 16777217\r\n"), 413, "larger than 16 MiB"},
         {PLAN("Content-Length: 18446744073709551615\r\n"), 400, ""},
         {PLAN("Content-Length: 3\r\nOrigin: http://x\r\n"), 403, "web pages"},
-        {"GET /plan HTTP/1.1\r\nHost: h\r\n\r\n", 405, "POST it"},
+        {"GET /plan HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "POST it"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct fixture f;
@@ -645,7 +711,7 @@ TEST(which_form_is_wanted)
 
 /* ---- answers that come later ---- */
 
-#define RELOAD "POST /reload HTTP/1.1\r\nHost: h\r\n\r\n"
+#define RELOAD "POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static int ask_reload(struct fixture *f)
 {
