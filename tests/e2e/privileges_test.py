@@ -3,6 +3,7 @@
 """What weir gives up once it serves: root, new privileges, core dumps. Most of it can be seen only when the test is root."""
 
 import pwd
+import random
 
 from harness import *
 
@@ -39,7 +40,7 @@ def core_limit(w):
 
 
 def low_port():
-    for port in range(1023, 600, -1):
+    for port in random.sample(range(600, 1024), 100):        # not all of several runs the same one
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
@@ -153,6 +154,25 @@ class Privileges(Case):
         self.assertEqual(said["result"], "failed")
         self.assertIn("cannot open it: Permission denied", str(said["errors"]))
         self.assertEqual(ask(w.port).body, b"one")
+
+    @ROOT_ONLY
+    def test_a_key_that_cannot_be_read_again(self):
+        """It is root's, as keys are: read at the start, and said to stand in the way of a reload."""
+        os.chmod(self.directory, 0o755)
+        crt, key = os.path.join(self.directory, "c.pem"), os.path.join(self.directory, "k.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "60",
+                        "-subj", "/CN=a.example", "-addext", "subjectAltName=DNS:a.example", "-keyout", key, "-out", crt],
+                       check=True, capture_output=True)
+        os.chmod(crt, 0o644)
+        os.chmod(key, 0o600)
+        listen = '{at: "127.0.0.1:@PORT@", tls: {certificates: {certificate: %s, key: %s}}}' % (crt, key)
+        w = self.weir(self.conf(listen, "user: nobody"))
+        self.assertEqual(re.findall(rb"W013: \S+/(\S+): was read as root", w.stderr()), [b"k.pem"])
+        said = self.again(w, self.conf(listen, "user: nobody", "two"))
+        self.assertEqual(said["result"], "failed")
+        self.assertRegex(said["errors"][0]["text"], r'k\.pem": .*Permission denied')
+        os.chown(key, NOBODY.pw_uid, -1)
+        self.assertEqual(self.again(w, self.conf(listen, "user: nobody", "two"))["result"], "ok")
 
     @ROOT_ONLY
     def test_another_user_waits_for_a_restart(self):
