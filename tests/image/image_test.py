@@ -151,6 +151,17 @@ class Image(Weir):
             root = next(line.split() for line in f if line.split()[4] == "/")
         self.assertIn("ro", root[5].split(","))
 
+    def test_seccomp(self):
+        """A list of its own, beside the engine's."""
+        found = {}
+        for value in ("1", "0", None):
+            c = self.container("weir", options=PUBLISH + (["-e", "WEIR_SECCOMP=" + value] if value else []))
+            await_status(200)
+            with open("/proc/%d/status" % c.pid) as f:
+                found[value] = int(re.search(r"^Seccomp_filters:\s+(\d+)$", f.read(), re.M).group(1))
+            c.remove()
+        self.assertEqual((found[None], found["1"]), (found["0"] + 1, found["0"] + 1))
+
     def test_root_is_not_writable_for_its_user(self):
         folder = self.folder("version: 1\nlisten: 0.0.0.0:8080\nlog: {to: /usr/access.log}\n"
                              "routes: [{match: /, respond: {status: 204}}]\n")
