@@ -58,6 +58,7 @@ struct listen_conf {
     struct address address;
     uint64_t header_timeout;         /* ns; POLICY.md timeout.client_header: 10s */
     uint64_t body_timeout;           /* between bytes of a request's body, and of an answer not taken: 30s */
+    uint64_t min_rate;               /* bytes a second of a body, and of an answer being taken: 500; 0: any */
     uint64_t keepalive_timeout;      /* 75s */
     bool half_close_keep;            /* half_close: keep */
     struct tls_conf *tls;            /* NULL: plain */

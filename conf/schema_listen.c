@@ -12,6 +12,7 @@
 #include "lib/mem.h"
 
 #define HOUR (3600 * NSEC_PER_SEC)
+#define GIB ((uint64_t)1 << 30)
 
 static int half_close_read(void *at, const struct yaml_node *n, struct load *l)
 {
@@ -56,6 +57,9 @@ const struct field schema_listen_fields[] = {
     {.key = "body_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, body_timeout),
      .fallback = "30s", .min = NSEC_PER_MSEC, .max = HOUR,
      .help = "How long a client may send nothing in the middle of a body, or take nothing of its answer."},
+    {.key = "min_rate", .type = FIELD_SIZE, .offset = offsetof(struct listen_conf, min_rate), .fallback = "500B", .max = GIB,
+     .help = "How many bytes a second a client must send of a body, and take of its answer, over `body_timeout` (at least 10s) of "
+             "time in which it could; `0B`: any. A body that is slower is answered 408, an answer is cut."},
     {.key = "keepalive_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, keepalive_timeout),
      .fallback = "75s", .min = NSEC_PER_MSEC, .max = 24 * HOUR,
      .help = "How long a connection is kept open between requests."},

@@ -84,7 +84,7 @@ void client_close(struct client *c, enum reason reason)
 /* Cuts the connection: the client must not take what it has for whole. */
 static void client_cut(struct client *c)
 {
-    if (c->x && c->x->until_close)
+    if (c->x && (c->x->until_close || c->x->reset))
         stream_reset(&c->s);
     else
         stream_close(&c->s);
@@ -96,33 +96,89 @@ bool client_is_last(const struct client *c) { return c->s.worker->draining || c-
 void client_arm(struct client *c, uint64_t ns)
 {
     struct worker *w = c->s.worker;
-    c->looks = false;
+    pace_stop(&c->pace, worker_now(w));
     timer_set(&w->timers, &c->timer, time_after(worker_now(w), ns));
 }
 
-static uint64_t body_timeout(const struct client *c)
+static void client_disarm(struct client *c)
 {
-    uint64_t own = c->listener->conf->body_timeout;
-    return c->down.req ? request_body_timeout(c->down.req, own) : own;
+    if (c->pace.running)
+        pace_stop(&c->pace, worker_now(c->s.worker));
+    timer_clear(&c->timer);
 }
 
-/* The deadline of one that is read in the middle of something; a tunnel has none here, its endpoint's counts. */
-static void client_arm_awaited(struct client *c)
+/* A body's rate is judged until the answer begins: from then on it may be a conversation, and there is no 408 any more. A
+ * tunnel has no deadline here, its endpoint's counts. */
+static struct pace_rule pace_rule_of(const struct client *c, enum pace_of of)
 {
-    uint64_t limit = c->state == CLIENT_TUNNEL ? TIME_NEVER : body_timeout(c);
-    client_arm(c, limit > STREAM_LOOK_NS ? STREAM_LOOK_NS : limit);
-    c->looks = limit > STREAM_LOOK_NS;
+    const struct listen_conf *conf = c->listener->conf;
+    if (of == PACE_TAKES || !c->down.req)
+        return (struct pace_rule){conf->min_rate, conf->body_timeout};
+    if (c->state == CLIENT_TUNNEL)
+        return (struct pace_rule){0, TIME_NEVER};
+    return (struct pace_rule){c->x->head_put ? 0 : conf->min_rate, request_body_timeout(c->down.req, conf->body_timeout)};
 }
 
-/* It is silent. Is it still there? */
-static void client_look(struct client *c)
+/* It is to send, or to take, from now on; or just did. */
+static void client_watch(struct client *c, enum pace_of of)
 {
-    uint64_t limit = body_timeout(c);
-    c->looks = false;
-    if (c->state == CLIENT_BODY || stream_backlog(&c->s) > 0)
-        client_arm(c, limit > STREAM_LOOK_NS ? limit - STREAM_LOOK_NS : limit);
-    c->s.readable = true;
-    client_read(c);
+    struct worker *w = c->s.worker;
+    struct pace_rule rule = pace_rule_of(c, of);
+    pace_run(&c->pace, of, &rule, worker_now(w));
+    timer_set(&w->timers, &c->timer, pace_next(&c->pace));
+}
+
+/* It does not take its answer: nothing of it is kept, here or in the kernel. */
+static void client_reset(struct client *c)
+{
+    metric_add(&c->s.worker->metrics, METRIC_slow_readers_total, 1);
+    if (c->down.req) {
+        c->x->reset = true;
+        c->x->keep_alive = false;
+        request_abort(c->down.req, REASON_client_slow);
+        return;
+    }
+    stream_reset(&c->s);
+    client_die(c);
+}
+
+/* It does not send what it has begun. */
+static void client_give_up(struct client *c, bool slow)
+{
+    if (slow)
+        metric_add(&c->s.worker->metrics, METRIC_slow_bodies_total, 1);
+    if (!c->down.req) {
+        client_close(c, REASON_client_timeout);
+        return;
+    }
+    c->x->keep_alive = false;
+    request_abort(c->down.req, slow ? REASON_client_slow_body : REASON_client_timeout);
+}
+
+static void client_judge(struct client *c, uint64_t now)
+{
+    struct worker *w = c->s.worker;
+    enum pace_of of = (enum pace_of)c->pace.of;
+    struct pace_rule rule = pace_rule_of(c, of);
+    uint64_t count = of == PACE_TAKES ? stream_taken(&c->s) : c->pace.seen;
+    enum pace_verdict verdict = pace_judge(&c->pace, &rule, count, now);
+    if (verdict == PACE_WELL || verdict == PACE_LOOK) {
+        if (c->state == CLIENT_IDLE && of == PACE_TAKES && stream_backlog(&c->s) + stream_held(&c->s) == 0) {
+            client_arm_state(c);             /* it has all: now it is idle */
+            return;
+        }
+        timer_set(&w->timers, &c->timer, pace_next(&c->pace));
+        if (verdict == PACE_LOOK && of == PACE_SENDS) {      /* is it still there? */
+            c->s.readable = true;
+            client_read(c);
+        }
+        return;
+    }
+    pace_stop(&c->pace, now);
+    if (of == PACE_TAKES)
+        client_reset(c);
+    else
+        client_give_up(c, verdict == PACE_SLOW);
 }
 
 void client_arm_state(struct client *c)
@@ -130,7 +186,12 @@ void client_arm_state(struct client *c)
     const struct listen_conf *conf = c->listener->conf;
     switch ((enum client_state)c->state) {
     case CLIENT_IDLE:
-        client_arm(c, stream_backlog(&c->s) > 0 || c->discard > 0 ? conf->body_timeout : conf->keepalive_timeout);
+        if (stream_backlog(&c->s) > 0)
+            client_watch(c, PACE_TAKES);
+        else if (c->discard > 0)
+            client_watch(c, PACE_SENDS);
+        else
+            client_arm(c, conf->keepalive_timeout);
         break;
     case CLIENT_HEAD:
         client_arm(c, conf->header_timeout);
@@ -139,14 +200,14 @@ void client_arm_state(struct client *c)
     case CLIENT_BUSY:
     case CLIENT_TUNNEL:
         if (stream_backlog(&c->s) > 0)
-            client_arm(c, conf->body_timeout);
+            client_watch(c, PACE_TAKES);
         else if (c->state != CLIENT_BUSY && !c->paused && !c->x->expects && !c->x->ended)
-            client_arm_awaited(c);
+            client_watch(c, PACE_SENDS);
         else
-            timer_clear(&c->timer);
+            client_disarm(c);
         break;
     case CLIENT_CLOSING:
-        client_arm(c, conf->body_timeout);
+        client_watch(c, PACE_TAKES);
         break;
     case CLIENT_LINGER:
         client_arm(c, LINGER_NS);
@@ -158,34 +219,19 @@ void client_arm_state(struct client *c)
 
 static void client_timeout(struct timer *t, uint64_t now)
 {
-    (void)now;
     struct client *c = container_of(t, struct client, timer);
-    if (c->looks && (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL)) {
-        client_look(c);
-        return;
-    }
-    switch ((enum client_state)c->state) {
-    case CLIENT_PROXY:
-        if (client_is_last(c))
-            client_close(c, REASON_draining);
-        else
-            client_proxy_refuse(c, "the header did not come in time");
-        break;
-    case CLIENT_HEAD:
+    if (c->pace.running)
+        client_judge(c, now);
+    else if (c->state == CLIENT_PROXY && client_is_last(c))
+        client_close(c, REASON_draining);
+    else if (c->state == CLIENT_PROXY)
+        client_proxy_refuse(c, "the header did not come in time");
+    else if (c->state == CLIENT_HEAD)
         request_refuse(client_refused_request(c), REASON_client_timeout, STR("head_timeout"));
-        break;
-    case CLIENT_BODY:
-    case CLIENT_BUSY:
-    case CLIENT_TUNNEL:
-        c->x->keep_alive = false;
-        if (stream_backlog(&c->s) > 0)
-            request_abort(c->down.req, REASON_client_slow);
-        else
-            request_abort(c->down.req, REASON_client_timeout);
-        break;
-    default:
+    else if (c->state == CLIENT_IDLE && stream_held(&c->s) > 0)
+        client_watch(c, PACE_TAKES);     /* not idle: it is still taking what the kernel has of its answer */
+    else
         client_close(c, REASON_client_timeout);
-    }
 }
 
 void client_finish(struct client *c)

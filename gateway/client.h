@@ -9,6 +9,7 @@
 #include "http/proxy_protocol.h"
 #include "inbox.h"
 #include "lib/ip.h"
+#include "pace.h"
 #include "stream.h"
 #include "timers.h"
 #include "worker.h"
@@ -37,6 +38,7 @@ struct client {
     struct down down;
     struct stream s;
     struct timer timer;
+    struct pace pace;                /* of what it sends, or takes; while that is awaited the timer is its */
     struct list link;                /* in worker->all_clients */
     struct grave grave;
     struct inbox in;
@@ -52,7 +54,6 @@ struct client {
     bool counted;                    /* in the worker's crowd: it leaves it when it dies */
     bool fresh;                      /* no request yet */
     bool half_close_keep;            /* as the last request's configuration has it, until its answer is taken */
-    bool looks;                      /* the timer is to look for an error first: STREAM_LOOK_NS */
 };
 
 /* How a connection from there begins. */

@@ -21,6 +21,7 @@ struct client_exchange {
     bool close;                      /* the answer says, or means, that we close */
     bool head_put, chunked_out, no_body, until_close;
     bool ended;                      /* the answer is whole */
+    bool reset;                      /* what it has not taken is not worth a byte of memory more */
 };
 
 /* A body that nobody wants any more is read and dropped up to this size, so that a refusal does not cost the caller his

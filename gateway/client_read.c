@@ -47,7 +47,7 @@ struct request *client_refused_request(struct client *c)
     c->x->body = BODY_UNTIL_CLOSE;       /* whatever comes is not understood: never body_done */
     client_set_state(c, CLIENT_BODY);
     c->paused = true;
-    timer_clear(&c->timer);
+    client_arm_state(c);
     return r;
 }
 
@@ -81,7 +81,12 @@ static void begin(struct client *c, const struct http_parser *p, const char *at)
     chunked_init(&x->chunked);
     client_set_state(c, x->body_done ? CLIENT_BUSY : CLIENT_BODY);
     c->paused = !x->body_done;           /* until somebody wants it */
-    timer_clear(&c->timer);
+    if (c->pace.of == PACE_SENDS)
+        c->pace.of = PACE_NONE;          /* each body has windows of its own */
+    if (c->pace.running)
+        client_arm_state(c);             /* it has still to take an answer */
+    else
+        timer_clear(&c->timer);
 
     struct request_start start = {
         .head = &head,
@@ -212,6 +217,7 @@ static size_t discard(struct client *c, struct str bytes)
 {
     size_t n = bytes.len < c->discard ? bytes.len : c->discard;
     c->discard -= (uint32_t)n;
+    pace_sent(&c->pace, n);
     client_arm_state(c);
     return n;
 }
@@ -305,6 +311,7 @@ void client_read(struct client *c)
     }
     while (!left_over(c) && c->s.readable && wants_more(c)) {
         struct str bytes;
+        size_t had = c->in.rest ? inbox_bytes(&c->in).len : 0;
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
             return;
@@ -319,8 +326,10 @@ void client_read(struct client *c)
         }
         if (c->state == CLIENT_BODY)
             c->x->expects = false;       /* it did not wait, or has got its 100 */
-        if (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL)
+        if (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL) {
+            pace_sent(&c->pace, bytes.len - had);
             client_arm_state(c);
+        }
         consume(c, bytes);
         batch_end(c);
         if (bytes.len >= budget) {

@@ -106,7 +106,7 @@ static size_t client_flush(struct down *d)
 {
     struct client *c = client_of(d);
     size_t backlog = stream_flush(&c->s);
-    if (backlog > 0 && (c->looks || !timer_is_set(&c->timer)))
+    if (backlog > 0 && !(c->pace.running && c->pace.of == PACE_TAKES))
         client_arm_state(c);         /* the time in which it must take something */
     return backlog;
 }

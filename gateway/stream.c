@@ -13,10 +13,12 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -81,6 +83,7 @@ void stream_send(struct stream *s, const struct iovec *v, int n)
     if (s->failed)
         return;
     enum io io = s->connecting || s->out.len > 0 ? IO_AGAIN : s->ops->writev(s, v, n, &done);
+    s->written += done;
     if (io == IO_ERR)
         stream_fail(s);
     else if (io == IO_AGAIN)
@@ -152,6 +155,8 @@ size_t stream_flush(struct stream *s)
 
 size_t stream_backlog(const struct stream *s) { return s->out.len; }
 
+uint64_t stream_taken(struct stream *s) { return s->written - stream_held(s); }
+
 void stream_finish(struct stream *s)
 {
     s->fin = true;
@@ -209,6 +214,7 @@ static unsigned out_drain(struct stream *s)
             stream_fail(s);
             return 0;
         }
+        s->written += done;
         out_consume(s, done);
         if (io == IO_AGAIN)
             break;
@@ -287,6 +293,13 @@ static enum io tcp_writev(struct stream *s, const struct iovec *v, int n, size_t
     return *done == want ? IO_OK : IO_AGAIN;
 }
 
+/* Of TCP: what is not acknowledged. */
+static size_t tcp_held(struct stream *s)
+{
+    int held = 0;
+    return ioctl(s->fd, SIOCOUTQ, &held) == 0 && held > 0 ? (size_t)held : 0;
+}
+
 static bool tcp_broken(struct stream *s)
 {
     int error = 0;
@@ -308,7 +321,7 @@ static void tcp_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops tcp_ops = {
-    .read = tcp_read, .peek = tcp_peek, .writev = tcp_writev, .broken = tcp_broken, .shutdown = tcp_shutdown,
+    .read = tcp_read, .peek = tcp_peek, .writev = tcp_writev, .held = tcp_held, .broken = tcp_broken, .shutdown = tcp_shutdown,
     .close = tcp_close,
 };
 

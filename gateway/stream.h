@@ -41,6 +41,7 @@ struct stream_ops {
     /* NULL: bytes go as they are. Else what is gathered comes here and goes on by stream_send(); `out` then holds bytes as they
      * go to the wire. false: it failed. */
     bool (*seal)(struct stream *, const struct iovec *, int n);
+    size_t (*held)(struct stream *);            /* bytes it took that the peer has not, as far as can be told */
     bool (*broken)(struct stream *);            /* has it failed, as far as can be told without taking bytes out? */
     void (*shutdown)(struct stream *);          /* no more bytes from us */
     void (*close)(struct stream *, bool reset); /* at once; unregisters; reset: the peer is told that it was cut */
@@ -51,6 +52,7 @@ struct stream {
     struct worker *worker;
     void (*on_event)(struct stream *, unsigned what);       /* STREAM_* */
     struct buf out;                  /* bytes not yet taken */
+    uint64_t written;                /* bytes that the socket took */
     struct list ready;               /* in worker->ready while it has work left over */
     int fd;
     bool readable;                   /* there may be something to read */
@@ -93,6 +95,10 @@ void stream_put_copy(struct stream *, const void *at, size_t len);     /* for by
 /* Writes what is gathered for it; returns the bytes that are still to go. */
 size_t stream_flush(struct stream *);
 size_t stream_backlog(const struct stream *);       /* without what is gathered */
+/* Bytes that the socket took and the peer has not. A system call. */
+static inline size_t stream_held(struct stream *s) { return s->ops->held(s); }
+/* Bytes that the peer has taken so far; only differences mean something. A system call. */
+uint64_t stream_taken(struct stream *);
 void stream_finish(struct stream *);                /* FIN behind all that was put */
 void stream_close(struct stream *);                 /* at once; drops what is not written; legal twice */
 void stream_reset(struct stream *);                 /* the same, and the peer sees an error, not an end */

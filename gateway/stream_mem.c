@@ -66,6 +66,7 @@ static enum io mem_writev(struct stream *s, const struct iovec *v, int n, size_t
     return IO_OK;
 }
 
+static size_t mem_held(struct stream *s) { return ((struct mem_end *)s->mem)->out_len; }
 static bool mem_broken(struct stream *s) { return ((struct mem_end *)s->mem)->reset_in; }
 static void mem_shutdown(struct stream *s) { ((struct mem_end *)s->mem)->fin_out = true; }
 
@@ -79,7 +80,7 @@ static void mem_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops mem_ops = {
-    .read = mem_read, .peek = mem_peek, .writev = mem_writev, .broken = mem_broken, .shutdown = mem_shutdown,
+    .read = mem_read, .peek = mem_peek, .writev = mem_writev, .held = mem_held, .broken = mem_broken, .shutdown = mem_shutdown,
     .close = mem_close,
 };
 
@@ -131,7 +132,7 @@ void mem_take(struct mem_end *e, size_t len)
     check(len <= e->out_len);
     memmove(e->out, e->out + len, e->out_len - len);
     e->out_len -= len;
-    if (e->blocked && e->out_len < e->window) {
+    if (e->blocked && e->out_len < e->window && (e->wake == 0 || e->out_len <= e->wake)) {
         e->blocked = false;
         e->events |= STREAM_WRITE | (e->fin_in ? STREAM_READ | STREAM_CLOSED : 0);     /* epoll says all that is so */
     }

@@ -14,6 +14,7 @@ struct mem_end {
     char *in, *out;                  /* to the worker; from the worker, not yet looked at by the script */
     size_t in_at, in_len, in_cap, out_len, out_cap;       /* in_at: what is unread begins there */
     size_t window;                   /* bytes that `out` takes before the worker's writes would block */
+    size_t wake;                     /* ... and above which it is not told that there is room again; 0: told of any room */
     size_t read_max;                 /* bytes that one read gives; 0: no bound */
     unsigned events;                 /* STREAM_*: to be delivered */
     bool fin_in, reset_in;           /* the script ended, or broke, its direction */

@@ -378,6 +378,7 @@ static enum io tls_writev(struct stream *s, const struct iovec *v, int n, size_t
     return s->tls->under->writev(s, v, n, done);
 }
 
+static size_t tls_held(struct stream *s) { return s->tls->under->held(s); }
 static bool tls_broken(struct stream *s) { return s->tls->under->broken(s); }
 
 static bool notify(struct tls *t)
@@ -419,7 +420,7 @@ static void tls_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops tls_ops = {
-    .read = tls_read, .writev = tls_writev, .seal = tls_seal, .broken = tls_broken, .shutdown = tls_shutdown,
+    .read = tls_read, .writev = tls_writev, .seal = tls_seal, .held = tls_held, .broken = tls_broken, .shutdown = tls_shutdown,
     .close = tls_close,
 };
 

@@ -242,7 +242,8 @@ TEST(a_short_rest_is_dropped_and_the_client_stays)
 
 TEST(a_short_rest_that_does_not_come)
 {
-    struct sim *s = sim_new(SIM_PLAIN);
+    struct sim *s = sim_new("version: 1\nlisten: [{at: \"127.0.0.1:8080\", min_rate: 0B}]\n"
+                            "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"]}}\nroutes: [{match: /, upstream: api}]\n");
     struct sim_conn *c = sim_client(s);
     sim_say(c, LEN_HEAD "\r\n01234");
     sim_say(sim_next(s), NO);

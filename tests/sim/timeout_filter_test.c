@@ -14,7 +14,7 @@ static const struct filter *const filters[] = {&filter_timeout, &actor, NULL};
 /* Filters of the three places; behind them the owners' own times, which no filter here has. */
 #define CONF3(LISTENER, ROUTE, UPSTREAM)                                                                             \
     "version: 1\n"                                                                                                   \
-    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s, filters: [" LISTENER "]}]\n"          \
+    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s, min_rate: 0B, filters: [" LISTENER "]}]\n"\
     "upstreams:\n"                                                                                                   \
     "  api: {endpoints: [\"http://127.0.0.1:81\", \"http://127.0.0.1:82\"], filters: [" UPSTREAM "],\n"              \
     "        timeouts: {connect: 41s, first_byte: 42s, idle: 43s, tunnel: 44s}}\n"                                   \
@@ -160,7 +160,7 @@ TEST(each_part_in_each_place)
         test_row("%s, %s", p->name, places[i % 3]);
         snprintf(filter, sizeof filter, FILTER("%s"), p->options);
         snprintf(yaml, sizeof yaml, "version: 1\n"
-                 "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s, filters: [%s]}]\n"
+                 "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s, min_rate: 0B, filters: [%s]}]\n"
                  "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], filters: [" ACT_A "%s%s],\n"
                  "  timeouts: {connect: 41s, first_byte: 42s, idle: 43s}}}\n"
                  "routes: [{match: /, upstream: api, timeout: 60s, filters: [%s]}]\n",
@@ -171,7 +171,7 @@ TEST(each_part_in_each_place)
 
 #define NO_FALLBACK(FILTERS)                                                                                         \
     "version: 1\n"                                                                                                   \
-    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s}]\n"                                   \
+    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 99s, body_timeout: 45s, min_rate: 0B}]\n"                     \
     "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"], filters: [" ACT_A ", " FILTERS "],\n"                   \
     "  timeouts: {connect: 41s, first_byte: 42s, idle: 43s}}}\n"                                                     \
     "routes: [{match: /, upstream: api, timeout: 60s}]\n"

@@ -7,7 +7,7 @@
 #define MS NSEC_PER_MSEC
 #define YAML                                                                                                         \
     "version: 1\n"                                                                                                   \
-    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 1s, body_timeout: 2s, keepalive_timeout: 4s}]\n"              \
+    "listen: [{at: \"127.0.0.1:8080\", header_timeout: 1s, body_timeout: 2s, min_rate: 0B, keepalive_timeout: 4s}]\n"\
     "upstreams:\n"                                                                                                   \
     "  api: {endpoints: [\"http://127.0.0.1:81\"], pool: {idle: 3s},\n"                                              \
     "        timeouts: {connect: 500ms, first_byte: 5s, idle: 6s, tunnel: 7s}}\n"                                    \
