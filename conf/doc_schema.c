@@ -250,8 +250,8 @@ static void values_print(struct page *out)
         PATTERN("url_path", "a path, without a query", "^/([^/ ?#]+/)*([^/ ?#]+)?$", OR_VARIABLE) ",\n"
         PATTERN("address", "an address: 127.0.0.1:8080, :8080, [::1]:8080, unix:/path",
                 "^(unix:/.+|([0-9.]*|\\\\[[0-9A-Fa-f:.]+\\\\]):[0-9]{1,5})$", OR_VARIABLE) ",\n"
-        PATTERN("endpoint", "an endpoint: http://host:8000, unix:/path",
-                "^([hH][tT][tT][pP]://(\\\\[[0-9A-Fa-f:.]+\\\\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?|unix:/.+)$", OR_VARIABLE) ",\n"
+        PATTERN("endpoint", "an endpoint: http://host:8000, https://host, unix:/path",
+                "^([hH][tT][tT][pP][sS]?://(\\\\[[0-9A-Fa-f:.]+\\\\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?|unix:/.+)$", OR_VARIABLE) ",\n"
         PATTERN("name", "a name", "^" CLASS "+$", ",{\"type\":\"integer\",\"minimum\":0}" OR_VARIABLE) ",\n"
         PATTERN("method", "a method", "^[!#$%%&'*+.^_`|~0-9A-Z-]+$", OR_VARIABLE) ",\n"
         PATTERN("status", "a status or a range: 204, 200..399", "^[2-5][0-9][0-9](\\\\.\\\\.[2-5][0-9][0-9])?$",

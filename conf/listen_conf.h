@@ -8,35 +8,11 @@
 #include "conf/address.h"
 #include "conf/field.h"
 #include "conf/instance.h"
+#include "conf/tls_conf.h"
 #include "lib/ip.h"
 
 /* What is configured of a listening address. Part of a snapshot. */
-struct tls_server;
 struct yaml_node;
-
-enum tls_profile { TLS_INTERMEDIATE, TLS_MODERN };     /* 1.2 and 1.3; 1.3 alone */
-
-/* A certificate with its key: paths of files in PEM. */
-struct tls_pair {
-    struct str certificate, key;
-    struct str ocsp;                 /* of an OCSP response in DER; "": none */
-    const struct yaml_node *node;
-};
-
-/* What a listener speaks TLS with. */
-struct tls_conf {
-    struct tls_pair *pairs;          /* the first is for callers that name none of the others' names */
-    size_t n;
-    int profile;                     /* enum tls_profile */
-    bool tickets;
-    struct {                         /* certificates of callers */
-        struct str ca;               /* a file in PEM; "": none are asked for */
-        bool optional;
-        struct str header;           /* tells upstreams the subject; "": none does */
-    } clients;
-    const struct yaml_node *node;
-    struct tls_server *server;       /* tls_compile() puts it here; freed with the snapshot */
-};
 
 /* What a listener makes of connections from addresses that its `proxy_protocol` does not trust. */
 enum proxy_others { PROXY_OTHERS_REFUSE, PROXY_OTHERS_SERVE };

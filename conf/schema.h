@@ -71,6 +71,9 @@ int schema_listens_check(struct schema *, const struct yaml_node *root) must_che
 /* schema_tls.c: a listener's `tls` (at: struct tls_conf *). */
 int schema_tls_read(void *at, const struct yaml_node *, struct load *) must_check;
 extern const struct field schema_tls_fields[];       /* struct tls_conf */
+/* An upstream's `tls`: struct tls_out_conf; and what its keys say together, and with the endpoints. */
+extern const struct field schema_tls_out_fields[];
+int schema_tls_out_check(struct upstream_conf *, const struct yaml_node *upstream, bool any_https, struct load *) must_check;
 /* Lists the files that sections of TLS name, whatever else is wrong with them. */
 void schema_tls_files(const struct yaml_node *root, struct sources *);
 

@@ -10,6 +10,7 @@
 #include "lib/mem.h"
 
 #define HTTP_PORT 80
+#define HTTPS_PORT 443
 
 static struct str lower(struct arena *a, struct str s)
 {
@@ -35,12 +36,12 @@ static struct str authority_of(struct arena *a, const struct endpoint_conf *e)
 {
     bool v6 = e->address.len && e->address.sa.sa_family == AF_INET6;
     struct str host = v6 ? arena_printf(a, "[" STR_FMT "]", STR_ARG(e->host)) : e->host;
-    return e->port == HTTP_PORT ? host : arena_printf(a, STR_FMT ":%u", STR_ARG(host), e->port);
+    return e->port == (e->tls ? HTTPS_PORT : HTTP_PORT) ? host : arena_printf(a, STR_FMT ":%u", STR_ARG(host), e->port);
 }
 
 static bool holds(struct str s, char c) { return s.len && memchr(s.at, c, s.len); }
 
-/* `rest`: what stands behind "http://". */
+/* `rest`: what stands behind "http://" or "https://". */
 static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml_node *n, struct load *l)
 {
     const char *url = arena_strdup(l->arena, str_c(quoted(e->url).text));
@@ -52,7 +53,7 @@ static int http_read(struct endpoint_conf *e, struct str rest, const struct yaml
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": may not have a path; a route's rewrite does that", url);
     if (!address_split(rest, &host, &port, &bracketed) || host.len == 0)
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": write it like http://host:8000 or http://[::1]:8000", url);
-    e->port = HTTP_PORT;
+    e->port = e->tls ? HTTPS_PORT : HTTP_PORT;
     if (port.at && (!address_port(port, &e->port) || e->port == 0))
         return load_err(l, n, CODE_endpoint, "endpoint \"%s\": the port must be a number from 1 to 65535", url);
     e->host = lower(l->arena, host);
@@ -86,12 +87,18 @@ static int one_read(struct endpoint_conf *e, const struct yaml_node *n, struct l
     e->url = n->text;
     if (str_starts(e->url, STR("unix:")))
         return unix_read(e, n, l);
-    if (has_scheme(e->url, STR("https://"), &rest))
-        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": https endpoints need TLS, which this version does not have yet",
-                        quoted(e->url).text);
-    if (!has_scheme(e->url, STR("http://"), &rest))
-        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": must begin with http:// or unix:", quoted(e->url).text);
+    e->tls = has_scheme(e->url, STR("https://"), &rest);
+    if (!e->tls && !has_scheme(e->url, STR("http://"), &rest))
+        return load_err(l, n, CODE_endpoint, "endpoint \"%s\": must begin with http://, https:// or unix:", quoted(e->url).text);
     return http_read(e, rest, n, l);
+}
+
+/* The same place, whatever it was written as. */
+static struct str identity_of(struct arena *a, const struct endpoint_conf *e)
+{
+    if (e->host.len == 0)
+        return e->url;
+    return e->tls ? arena_printf(a, "https://" STR_FMT, STR_ARG(e->authority)) : e->authority;
 }
 
 /* Those that could be read; the same host is the same text then. */
@@ -105,7 +112,7 @@ static int all_differ(const struct upstream_conf *u, const struct yaml_node *n, 
     for (size_t i = 0; i < u->n; i++) {
         const struct endpoint_conf *e = &u->endpoints[i];
         if (e->authority.at)
-            v[count++] = (struct named){e->host.len ? e->authority : e->url, i};
+            v[count++] = (struct named){identity_of(l->arena, e), i};
     }
     named_sort(v, count);
     while ((again = named_next_repeat(v, count, &at, &first)) != NULL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `tls`: with which certificates, and of whom one is asked. Files are only named here, and listed so that their change is
+ * `tls` of listeners: with which certificates, and of whom one is asked; and of upstreams: whom to
+ * believe, and what to show. Files are only named here, and listed so that their change is
  * seen; what stands in them is read where TLS is (gateway/tls_context.c).
  *
  * A path that is not absolute counts from the folder of the file that it stands in: a configuration can be moved together
@@ -103,6 +104,50 @@ static int header_read(void *at, const struct yaml_node *n, struct load *l)
     return schema_headers_check(l, "header", &(struct pairs){&pair, 1});
 }
 
+/* ---- towards upstreams ---- */
+
+#define FILE_AT(KEY, MEMBER) .key = KEY, .type = FIELD_CUSTOM, .parse = path_read, .form = "a path", \
+    .offset = offsetof(struct tls_out_conf, MEMBER), .json = "{\"type\":\"string\",\"minLength\":1}"
+
+static const char *const profiles[] = {"intermediate", "modern", NULL};
+
+const struct field schema_tls_out_fields[] = {
+    {FILE_AT("ca", ca), .help = "A file in PEM with the CAs whose certificates endpoints may have, in place of the system's."},
+    {FILE_AT("certificate", pair.certificate),
+     .help = "A file in PEM with the certificate that endpoints are shown which ask who weir is, and the chain behind it."},
+    {FILE_AT("key", pair.key), .help = "A file in PEM with its private key, not encrypted."},
+    {.key = "verify", .type = FIELD_BOOL, .offset = offsetof(struct tls_out_conf, verify), .fallback = "true",
+     .help = "`false`: whatever certificate an endpoint has is taken, so anybody on the way can be the endpoint. Warned of, "
+             "logged, and told by `weir_upstream_tls_unverified`."},
+    {.key = "profile", .type = FIELD_ENUM, .offset = offsetof(struct tls_out_conf, profile), .words = profiles,
+     .fallback = "intermediate",
+     .help = "`modern`: TLS 1.3 alone; `intermediate`: TLS 1.2 as well, with ephemeral keys and authenticated ciphers alone."},
+    {.type = FIELD_END},
+};
+
+int schema_tls_out_check(struct upstream_conf *u, const struct yaml_node *upstream, bool any_https, struct load *l)
+{
+    struct tls_out_conf *c = &u->tls;
+    const struct yaml_node *n = yaml_get(upstream, "tls");
+
+    c->node = c->pair.node = n && n->type == YAML_MAP ? n : NULL;
+    if (!c->node)
+        return 0;
+    if (!any_https)
+        return load_err(l, n, CODE_together, "tls: no endpoint of upstream %s is https://", quoted(u->name).text);
+    if (!c->pair.certificate.len != !c->pair.key.len)
+        return load_err(l, n, CODE_together, "tls: %s",
+                        c->pair.key.len ? "key needs the certificate that it is of" : "certificate needs its key");
+    if (!c->verify && c->ca.len)
+        return load_err(l, yaml_get(n, "verify"), CODE_together, "verify: false looks at no CA; remove it, or `ca`");
+    if (!c->verify)
+        load_warn(l, yaml_get(n, "verify"), CODE_unverified, "upstream %s: anybody on the way can pass for its endpoints, for "
+                  "their certificates are not verified", quoted(u->name).text);
+    return 0;
+}
+
+/* ---- towards clients ---- */
+
 #define CLIENTS(KEY) .offset = offsetof(struct tls_conf, clients.KEY)
 
 static const struct field client_fields[] = {
@@ -119,8 +164,6 @@ static const struct field client_fields[] = {
              "name, on whatever listener, is dropped."},
     {.type = FIELD_END},
 };
-
-static const char *const profiles[] = {"intermediate", "modern", NULL};
 
 const struct field schema_tls_fields[] = {
     {.key = "certificates", .type = FIELD_CUSTOM, .parse = pairs_read, .required = true, .sub = pair_fields,
@@ -185,9 +228,17 @@ static void listener_list(const struct yaml_node *listener, struct sources *sour
     file_list(part(tls, "clients"), "ca", sources);
 }
 
+static void upstream_list(const struct yaml_node *upstream, struct sources *sources)
+{
+    const struct yaml_node *tls = part(upstream, "tls");
+
+    file_list(tls, "ca", sources);
+    pair_list(tls, sources);
+}
+
 void schema_tls_files(const struct yaml_node *root, struct sources *sources)
 {
-    const struct yaml_node *listen = part(root, "listen");
+    const struct yaml_node *listen = part(root, "listen"), *upstreams = part(root, "upstreams");
 
     if (sources->sealed)
         return;
@@ -196,4 +247,7 @@ void schema_tls_files(const struct yaml_node *root, struct sources *sources)
             listener_list(listen->entries[i].value, sources);
     else
         listener_list(listen, sources);
+    if (upstreams && upstreams->type == YAML_MAP)
+        for (size_t i = 0; i < upstreams->n; i++)
+            upstream_list(upstreams->entries[i].value, sources);
 }

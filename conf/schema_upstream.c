@@ -15,10 +15,25 @@
 
 #define HOUR (3600 * NSEC_PER_SEC)
 
+static bool any_https(const struct upstream_conf *u)
+{
+    for (size_t i = 0; i < u->n; i++)
+        if (u->endpoints[i].tls)
+            return true;
+    return false;
+}
+
+/* Behind `endpoints`, which the default goes by. */
 static int host_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct upstream_conf *u = at;
+    unsigned port;
 
+    if (!n->source && any_https(u)) {
+        u->host_mode = HOST_ENDPOINT;
+        show_text(l->show, STR("endpoint"), NULL, false);
+        return 0;
+    }
     if (n->type != YAML_SCALAR)
         return load_err(l, n, CODE_kind, "host: must be client, endpoint or a name");
     if (load_public(l, n, "a host's name") != 0)
@@ -28,7 +43,7 @@ static int host_read(void *at, const struct yaml_node *n, struct load *l)
         u->host_mode = HOST_CLIENT;
     else if (str_eq(n->text, STR("endpoint")))
         u->host_mode = HOST_ENDPOINT;
-    else if (!uri_is_authority(n->text))
+    else if (!uri_split_authority(n->text, &u->tls.name, &port))
         return load_err(l, n, CODE_host, "host: \"%s\" is neither client, endpoint nor a host's name", yaml_quoted(n).text);
     else
         u->host_name = n->text;
@@ -188,11 +203,14 @@ const struct field schema_upstream_fields[] = {
     {.key = "endpoints", .type = FIELD_CUSTOM, .parse = schema_endpoints_read, .required = true,
      .form = "a URL or a list of them",
      .json = SCHEMA_ONE_OR_MORE("endpoint"),
-     .help = "Where the upstream is: `http://host:port` (port 80 by default), `http://[::1]:8000` or "
-             "`unix:/run/api.sock`. Without a path."},
+     .help = "Where the upstream is: `http://host:port` (port 80 by default), `https://host:port` (443), `http://[::1]:8000` "
+             "or `unix:/run/api.sock`. Without a path."},
     {.key = "host", .type = FIELD_CUSTOM, .parse = host_read, .fallback = "client",
      .form = "`client`, `endpoint` or a name", .json = "{\"type\":\"string\"}",
-     .help = "Which Host the upstream sees: the client's, the endpoint's own, or this one."},
+     .help = "Which Host the upstream sees: the client's, the endpoint's own, or this one. An `https` endpoint is asked for that "
+             "name (SNI), and must have a certificate of it. With an `https` endpoint the default is `endpoint`."},
+    {.key = "tls", .type = FIELD_MAP, .sub = schema_tls_out_fields, .offset = offsetof(struct upstream_conf, tls),
+     .help = "How `https` endpoints are spoken to. Their certificates are verified, against the system's CAs by default."},
     {.key = "balance", .type = FIELD_CUSTOM, .parse = balance_read, .fallback = "least_requests",
      .form = "`round_robin`, `least_requests` or `{hash: KEY}`",
      .json = "{\"anyOf\":[{\"enum\":[\"round_robin\",\"least_requests\"]},{\"type\":\"object\",\"required\":[\"hash\"],"
@@ -249,7 +267,7 @@ static int one_read(struct upstream_conf *u, const struct yaml_entry *e, struct 
     l->node = e->value;
     if (fields_read(schema_upstream_fields, e->value, u, l) != 0)
         res = -1;
-    else if (health_check(u, e->value, l) != 0)
+    else if (health_check(u, e->value, l) != 0 || schema_tls_out_check(u, e->value, any_https(u), l) != 0)
         res = -1;
     struct str owner = arena_printf(l->arena, "upstream " STR_FMT, STR_ARG(u->name));
     return schema_chain_read(l, yaml_get(e->value, "filters"), PLACE_UPSTREAM, owner, &u->filters) != 0 ? -1 : res;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "conf/address.h"
 #include "conf/instance.h"
+#include "conf/tls_conf.h"
 
 /* What is configured of an upstream and its endpoints. Part of a snapshot. */
 struct yaml_node;
@@ -20,6 +21,7 @@ struct endpoint_conf {
     struct str host;                 /* name or number, no brackets; of a unix socket: "" */
     struct str authority;            /* what Host says with `host: endpoint`: "api1:8000", "localhost" for unix */
     uint16_t port;
+    bool tls;                        /* https */
     struct address address;          /* .len 0: resolve `host` */
 };
 
@@ -57,6 +59,7 @@ struct upstream_conf {
     uint64_t tunnel_timeout;         /* idle of an upgraded connection: 1h */
     uint64_t pool_idle;              /* 4s */
     uint64_t pool_max;               /* idle connections kept for an endpoint by a worker: 256 */
+    struct tls_out_conf tls;
     int proxy_protocol;              /* version of the header that its connections begin with; 0: none */
     struct eject_conf eject;
     struct check_conf check;

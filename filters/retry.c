@@ -209,6 +209,7 @@ static struct failure failure_of_reason(enum reason reason)
     switch (reason) {
     case REASON_connect_failed:
     case REASON_connect_timeout:
+    case REASON_tls_failed:
         return (struct failure){.when = WHEN_CONNECT, .cause = CAUSE_CONNECT};
     case REASON_upstream_reset:
     case REASON_upstream_cut:

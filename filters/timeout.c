@@ -44,7 +44,9 @@ static const struct field timeout_fields[] = {
     TIMEOUT(connect, HOUR,
             "How long connecting to an endpoint may take: 504 `connect_timeout`. Without it the upstream's `timeouts.connect` "
             "holds."),
-    TIMEOUT(tls, HOUR, "How long the handshake with an `https` endpoint may take."),
+    TIMEOUT(tls, HOUR,
+            "How long the handshake with an `https` endpoint may take: 504 `connect_timeout`. Without it, connecting and the "
+            "handshake share the time for `connect`."),
     TIMEOUT(first_byte, 24 * HOUR,
             "How long the first byte of an answer may take, from the request's last byte, or while a body waits for 100: 504 "
             "`first_byte_timeout`. Without it the upstream's `timeouts.first_byte` holds."),

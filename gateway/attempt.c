@@ -123,7 +123,8 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
         chain_attempt_end(r);
     leases_return(r, SCOPE_ATTEMPT); /* should an end hook have taken one */
     a->active = false;
-    if (reason != REASON_none && by != BY_CLIENT && by != BY_US) {
+    bool told = reason == REASON_none || reason == REASON_tls_failed;        /* of TLS there is a line already */
+    if (!told && by != BY_CLIENT && by != BY_US) {
         static struct log_limit limit;
         const char *why = a->fault && strcmp(a->fault, reason_name(reason)) != 0 ? a->fault : NULL;
         log_limited(&limit, LOG_WARN, "upstream", STR_FMT "%s%s: %s%s%s", STR_ARG(r->leg.conf->name),
@@ -331,6 +332,12 @@ static bool attempt_replay(struct request *r, enum reason reason)
     return attempt_connect(r, true);
 }
 
+/* Another address may do better. */
+static bool is_no_connection(const struct attempt *a, enum reason reason)
+{
+    return reason == REASON_connect_failed || (reason == REASON_tls_failed && !a->out.sent && a->whose == BY_UPSTREAM);
+}
+
 void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
 {
     struct request *r = a->req;
@@ -348,7 +355,7 @@ void attempt_fail(struct attempt *a, enum reason reason, const char *fault)
         request_fail(r, reason, blame(r, reason), fault);
         return;
     }
-    if (reason == REASON_connect_failed && connect_next_address(r))
+    if (is_no_connection(a, reason) && connect_next_address(r))
         return;
     a->out.reason = worker_now(r->worker) >= r->deadline ? REASON_total_timeout : reason;
     answer_forget(r);

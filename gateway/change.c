@@ -234,6 +234,24 @@ static void listens_tell(const struct change *ch)
             log_info("control", "no longer listening on %s", then->listens[i].at.at);
 }
 
+/* At each start and reload, for it must not be forgotten. */
+static void unverified_tell(const struct snapshot *snap)
+{
+    const struct upstream_conf *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < snap->n_upstreams; i++) {
+        const struct upstream_conf *u = &snap->upstreams[i];
+        if (!u->tls.client || u->tls.verify)
+            continue;
+        first = first ? first : u;
+        n++;
+    }
+    if (first)
+        log_warn("control", "certificates of endpoints are not verified (tls.verify: false) in %zu upstream%s, " STR_FMT
+                 " %s: anybody on the way can pass for them", n, n == 1 ? "" : "s", STR_ARG(first->name),
+                 n == 1 ? "alone" : "among them");
+}
+
 /* All workers have it. */
 static void change_finish(struct change *ch)
 {
@@ -242,6 +260,7 @@ static void change_finish(struct change *ch)
     struct healths old_healths = c->healths;
     struct name_known *known = names_known(c->names, ch->snap);      /* not the workers': more may have come since */
     listens_tell(ch);
+    unverified_tell(ch->snap);
     c->snap = ch->snap;
     watchdog_set(c->watchdog, c->snap->watchdog);
     /* Opened before the old ones are closed, so that what both have lives on. */

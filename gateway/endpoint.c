@@ -6,7 +6,8 @@
  * address does not hold the name down.
  *
  * Connections that begin with a PROXY header are kept too, each for the caller that it names, who often asks again on the same
- * connection. To find his, a bounded number is looked at; and for the newest there is always room, for callers come and go.
+ * connection; and with `host: client` those of TLS, each for the name that its certificate was checked for. To find the right one,
+ * a bounded number is looked at; and for the newest there is always room, for callers come and go.
  *
  * An endpoint belongs to the worker and is only held by views, because its connections do: what an old request gives back
  * after a reload is the next request's, and balancing counts what is in flight for either. A view has a number, and an
@@ -21,6 +22,7 @@
 #include "lib/check.h"
 #include "lib/hash.h"
 #include "lib/mem.h"
+#include "tls_client.h"
 #include "up_h1.h"
 #include "worker.h"
 
@@ -136,6 +138,21 @@ static void idle_trim(struct endpoint *e)
         oldest_close(e);
 }
 
+/* What is believed, or shown, has changed: connections that were made before serve nobody any more. */
+static void tls_set(struct endpoint *e, struct tls_client *client)
+{
+    struct tls_client *old = e->tls;
+    if (client)
+        tls_client_ref(client);
+    e->tls = client;
+    if (old && !tls_client_same(old, client)) {
+        upconn_close_idle(e);
+        tls_session_forget(&e->session);
+        e->session.epoch++;
+    }
+    tls_client_unref(&old);
+}
+
 struct endpoint *endpoint_hold(struct worker *w, const struct upstream_conf *conf, size_t i, struct health *health)
 {
     const struct endpoint_conf *its = &conf->endpoints[i];
@@ -152,6 +169,7 @@ struct endpoint *endpoint_hold(struct worker *w, const struct upstream_conf *con
     e->health = health->v[i];
     e->idle_max = conf->pool_max;
     e->idle_time = conf->pool_idle;
+    tls_set(e, its->tls ? conf->tls.client : NULL);
     idle_trim(e);
     if (its->address.len && e->n_addresses == 0)
         endpoint_set_addresses(e, &its->address, 1);
@@ -168,6 +186,8 @@ void endpoint_drop(struct endpoint *e)
     list_remove(&e->by_id);
     list_remove(&e->by_host);
     e->worker->endpoints.n--;
+    tls_session_forget(&e->session);
+    tls_client_unref(&e->tls);
     mem_free(e->addresses);
     mem_free((void *)(uintptr_t)e->url.at);
     mem_free((void *)(uintptr_t)e->host.at);
@@ -252,13 +272,13 @@ static void in_flight_add(struct endpoint *e, int by)
 void endpoint_begin(struct endpoint *e) { in_flight_add(e, 1); }
 void endpoint_end(struct endpoint *e) { in_flight_add(e, -1); }
 
-/* The newest of its idle connections that may serve whoever needs that header; mostly the first. */
-static struct upconn *idle_find(struct endpoint *e, const struct upconn_proxy *proxy)
+/* The newest of its idle connections that may serve whoever needs such a one; mostly the first. */
+static struct upconn *idle_find(struct endpoint *e, const struct upconn_need *need)
 {
     unsigned looks = 0;
     for (struct list *l = e->idle.next; l != &e->idle && looks < LOOK_MAX; l = l->next, looks++) {
         struct upconn *c = container_of(l, struct upconn, link);
-        if (upconn_suits(c, proxy))
+        if (upconn_suits(c, need))
             return c;
     }
     return NULL;
@@ -267,9 +287,9 @@ static struct upconn *idle_find(struct endpoint *e, const struct upconn_proxy *p
 struct up *endpoint_connect(struct endpoint *e, struct attempt *att, bool fresh, bool *reused)
 {
     struct worker *w = e->worker;
-    struct upconn_proxy proxy;
-    upconn_proxy_of(att, &proxy);
-    struct upconn *c = fresh ? NULL : idle_find(e, &proxy);
+    struct upconn_need need;
+    upconn_need_of(e, att, &need);
+    struct upconn *c = fresh ? NULL : idle_find(e, &need);
     *reused = false;
     if (c) {
         endpoint_unpool(e, c);
@@ -280,15 +300,15 @@ struct up *endpoint_connect(struct endpoint *e, struct attempt *att, bool fresh,
     }
     const struct address *a = &e->addresses[e->next_address];
     e->next_address = (e->next_address + 1) % e->n_addresses;
-    c = upconn_open(e, a, att, &proxy);
+    c = upconn_open(e, a, att, &need);
     return c ? &c->up : NULL;
 }
 
 bool endpoint_pool(struct endpoint *e, struct upconn *c)
 {
-    if (!is_current(e) || e->idle_max == 0)
+    if (!is_current(e) || e->idle_max == 0 || !upconn_is_current(c))
         return false;
-    if (e->n_idle >= e->idle_max && !c->proxy)
+    if (e->n_idle >= e->idle_max && !c->proxy && !c->s.tls)
         return false;
     if (e->n_idle >= e->idle_max)
         oldest_close(e);

@@ -8,6 +8,7 @@
 #include "conf/snapshot.h"
 #include "health.h"
 #include "lib/list.h"
+#include "tls_session.h"
 
 /*
  * A worker's side of an endpoint: its addresses, how busy it is, and the idle connections to it. Last in, first out: the
@@ -32,6 +33,8 @@ struct endpoint {
     bool http10;                             /* it answered as HTTP/1.0 last */
     uint16_t port;
     struct health_endpoint *health;          /* for the count of what is in flight; kept open by each view that has it */
+    struct tls_client *tls;                  /* of https; one reference, to the newest configuration's that has it */
+    struct tls_session session;              /* to be resumed; `epoch` changes with what `tls` says */
     uint64_t idle_max, idle_time;            /* pool_max, pool_idle of the newest configuration that has it */
     /* What it is found by. */
     struct list by_id, by_host;              /* in their buckets of struct endpoints */

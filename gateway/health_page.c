@@ -90,6 +90,17 @@ static void checks_print(const struct health *h, struct page *p)
     exposition_value(p, "upstream_checks_total", failed, 2, load(&h->upstream->checks_failed));
 }
 
+static void unverified_print(const struct healths *all, struct page *p)
+{
+    exposition_head(p, "upstream_tls_unverified", "gauge", "Whether certificates of https endpoints are taken unseen.");
+    for (size_t i = 0; i < all->n; i++) {
+        const struct upstream_conf *u = all->v[i]->conf;
+        const struct label name = {"upstream", u->name};
+        if (u->tls.client)
+            exposition_value(p, "upstream_tls_unverified", &name, 1, !u->tls.verify);
+    }
+}
+
 void healths_metrics(struct healths *all, uint64_t now, struct page *p)
 {
     exposition_head(p, "upstream_endpoints", "gauge", "Endpoints of an upstream, by state.");
@@ -104,4 +115,5 @@ void healths_metrics(struct healths *all, uint64_t now, struct page *p)
     for (size_t i = 0; i < all->n; i++)
         if (all->v[i]->conf->check.path.len)
             checks_print(all->v[i], p);
+    unverified_print(all, p);
 }

@@ -27,12 +27,14 @@
 #include "lib/mem.h"
 #include "lib/page.h"
 #include "lib/rng.h"
+#include "tls_client.h"
+#include "tls_socket.h"
 
 enum { ANSWER_MAX = 16 * 1024, LATE_NS = 5 * 1000000 };
 
 static const struct http_limits limits = {.head = ANSWER_MAX, .target = 1, .fields = HTTP_FIELDS_MAX};
 
-enum probe_state { PROBE_WAITING, PROBE_CONNECTING, PROBE_SENDING, PROBE_READING };
+enum probe_state { PROBE_WAITING, PROBE_CONNECTING, PROBE_SHAKING, PROBE_SENDING, PROBE_READING };
 
 struct probe {
     struct probes *probes;
@@ -42,12 +44,15 @@ struct probe {
     size_t n, next;                  /* addresses; which one comes next */
     size_t tried;                    /* addresses, by the check that runs */
     struct page request;
+    size_t clear;                    /* bytes of it that go in front of TLS: a header of the PROXY protocol */
+    enum reason why;                 /* what the last address failed of */
     uint64_t due;                    /* when the next check begins */
     uint64_t deadline;               /* of the one that runs */
     bool spared;                     /* it was given the time that the loop missed */
     enum probe_state state;
     struct event timer, io;
     int fd;                          /* -1: none */
+    struct tls_socket *tls;          /* on it; NULL: plain */
     bool short_of;                   /* weir itself had no descriptor or memory for it: that says nothing of the endpoint */
     struct log_limit limit;
     size_t sent, len;
@@ -74,6 +79,7 @@ static void socket_close(struct probe *p)
 {
     if (p->fd < 0)
         return;
+    tls_socket_free(&p->tls);
     event_del(&p->io);
     close(p->fd);
     p->fd = -1;
@@ -128,6 +134,7 @@ static bool address_connect(struct probe *p, const struct address *a)
         p->fd = -1;
         return false;
     }
+    p->sent = p->len = 0;
     p->state = PROBE_WAITING;
     await(p, PROBE_CONNECTING, EV_WRITE);
     return true;
@@ -148,7 +155,7 @@ static void connect_next(struct probe *p)
         next_set(p, clock_mono(p->probes->clock));
         return;
     }
-    check_end(p, REASON_connect_failed, 0);
+    check_end(p, p->why, 0);
 }
 
 static void check_begin(struct probe *p)
@@ -157,7 +164,8 @@ static void check_begin(struct probe *p)
         next_set(p, clock_mono(p->probes->clock));
         return;
     }
-    p->tried = p->sent = p->len = 0;
+    p->tried = 0;
+    p->why = REASON_connect_failed;
     p->spared = false;
     p->deadline = time_after(clock_mono(p->probes->clock), p->health->conf->check.timeout);
     timer_set(p, p->deadline);
@@ -184,19 +192,101 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (p->state == PROBE_WAITING)
         check_begin(p);
     else if (!spare(p))
-        check_end(p, p->state == PROBE_CONNECTING ? REASON_connect_timeout : REASON_first_byte_timeout, 0);
+        check_end(p, p->state <= PROBE_SHAKING ? REASON_connect_timeout : REASON_first_byte_timeout, 0);
+}
+
+static void next_try(struct probe *p, enum reason why)
+{
+    p->why = why;
+    socket_close(p);
+    connect_next(p);
+}
+
+/* With `host: client` there is no client to ask: the endpoint's own. */
+static struct str name_of(const struct probe *p)
+{
+    const struct upstream_conf *u = p->health->conf;
+    return u->host_mode == HOST_NAME ? u->tls.name : u->endpoints[p->endpoint].host;
+}
+
+static void tls_tell(struct probe *p)
+{
+    log_limited(&p->limit, LOG_WARN, "health", STR_FMT ": %s: check: %s: %s (name " STR_FMT ")", STR_ARG(p->health->conf->name),
+                p->health->conf->endpoints[p->endpoint].url.at, reason_name(REASON_tls_failed), tls_socket_why(p->tls),
+                STR_ARG(name_of(p)));
+}
+
+static void shake(struct probe *p)
+{
+    switch (tls_socket_shake(p->tls)) {
+    case TLS_IO_DONE:
+        await(p, PROBE_SENDING, EV_WRITE);
+        return;
+    case TLS_IO_WANT_READ:
+        await(p, PROBE_SHAKING, EV_READ);
+        return;
+    case TLS_IO_WANT_WRITE:
+        await(p, PROBE_SHAKING, EV_WRITE);
+        return;
+    case TLS_IO_END:
+    case TLS_IO_FAILED:
+        break;
+    }
+    tls_tell(p);
+    next_try(p, REASON_tls_failed);
+}
+
+/* So few bytes go into a new socket whole. */
+static bool clear_send(struct probe *p)
+{
+    ssize_t n = p->clear ? send(p->fd, p->request.at, p->clear, MSG_NOSIGNAL) : 0;
+    p->sent = p->clear;
+    return n >= 0 && (size_t)n == p->clear;
 }
 
 static void on_connected(struct probe *p)
 {
     int error = 0;
     socklen_t len = sizeof error;
-    if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
-        socket_close(p);
-        connect_next(p);
+    const struct upstream_conf *u = p->health->conf;
+    bool tls = u->endpoints[p->endpoint].tls;
+    if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0 || (tls && !clear_send(p))) {
+        next_try(p, REASON_connect_failed);
         return;
     }
-    await(p, PROBE_SENDING, EV_WRITE);
+    if (!tls) {
+        await(p, PROBE_SENDING, EV_WRITE);
+        return;
+    }
+    p->tls = tls_socket_new(u->tls.client, p->fd, name_of(p));
+    shake(p);
+}
+
+/* As send() and recv() have it. */
+static ssize_t wire(enum tls_io io, size_t n)
+{
+    if (io == TLS_IO_DONE)
+        return (ssize_t)n;
+    errno = io == TLS_IO_FAILED ? ECONNRESET : EAGAIN;
+    return io == TLS_IO_END ? 0 : -1;
+}
+
+static ssize_t wire_write(struct probe *p, const void *at, size_t len)
+{
+    size_t n;
+    if (!p->tls)
+        return send(p->fd, at, len, MSG_NOSIGNAL);
+    enum tls_io io = tls_socket_write(p->tls, at, len, &n);
+    return wire(io, n);
+}
+
+static ssize_t wire_read(struct probe *p, void *at, size_t cap)
+{
+    size_t n;
+    if (!p->tls)
+        return recv(p->fd, at, cap, 0);
+    enum tls_io io = tls_socket_read(p->tls, at, cap, &n);
+    return wire(io, n);
 }
 
 static void answer_await(struct probe *p)
@@ -209,7 +299,7 @@ static void answer_await(struct probe *p)
 static void request_send(struct probe *p)
 {
     while (p->sent < p->request.len) {
-        ssize_t n = send(p->fd, p->request.at + p->sent, p->request.len - p->sent, MSG_NOSIGNAL);
+        ssize_t n = wire_write(p, p->request.at + p->sent, p->request.len - p->sent);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -244,17 +334,22 @@ static void answer_parse(struct probe *p)
     }
 }
 
+/* To the end of what there is: OpenSSL may have bytes that no event tells of. */
 static void answer_read(struct probe *p)
 {
-    ssize_t n = recv(p->fd, p->in + p->len, ANSWER_MAX - p->len, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0) {
-        check_end(p, REASON_upstream_reset, 0);
-        return;
+    while (p->state == PROBE_READING) {
+        ssize_t n = wire_read(p, p->in + p->len, ANSWER_MAX - p->len);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n < 0 && p->tls)
+            tls_tell(p);
+        if (n <= 0) {
+            check_end(p, n < 0 && p->tls ? REASON_tls_failed : REASON_upstream_reset, 0);
+            return;
+        }
+        p->len += (size_t)n;
+        answer_parse(p);
     }
-    p->len += (size_t)n;
-    answer_parse(p);
 }
 
 static void on_io(evutil_socket_t fd, short what, void *arg)
@@ -264,6 +359,9 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
     switch (p->state) {
     case PROBE_CONNECTING:
         on_connected(p);
+        return;
+    case PROBE_SHAKING:
+        shake(p);
         return;
     case PROBE_SENDING:
         request_send(p);
@@ -277,8 +375,8 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
     unreachable();
 }
 
-/* With `host: client` there is no client to ask: the endpoint's own. */
-static void request_make(const struct health *h, size_t endpoint, struct page *request)
+/* With `host: client` there is no client to ask: the endpoint's own. Returns how many of the bytes are the PROXY header. */
+static size_t request_make(const struct health *h, size_t endpoint, struct page *request)
 {
     const struct upstream_conf *u = h->conf;
     struct str host = u->host_mode == HOST_NAME ? u->host_name : u->endpoints[endpoint].authority;
@@ -288,6 +386,7 @@ static void request_make(const struct health *h, size_t endpoint, struct page *r
         page_printf(request, "%c", header[i]);       /* a check stands for nobody */
     page_printf(request, "GET " STR_FMT " HTTP/1.1\r\nHost: " STR_FMT "\r\nUser-Agent: weir-health\r\nAccept: */*\r\n"
                          "Connection: close\r\n\r\n", STR_ARG(u->check.path), STR_ARG(host));
+    return len;
 }
 
 static void addresses_set(struct probe *p, const struct address *v, size_t n)
@@ -318,7 +417,7 @@ static struct probe *probe_new(struct probes *all, struct health *h, size_t endp
     *p = (struct probe){.probes = all, .health = h, .endpoint = endpoint, .fd = -1, .due = first_moment(all, h)};
     if (a->len)
         addresses_set(p, a, 1);
-    request_make(h, endpoint, &p->request);
+    p->clear = request_make(h, endpoint, &p->request);
     check(evtimer_assign(&p->timer, all->base, on_timer, p) == 0);
     timer_set(p, p->due);
     return p;
@@ -338,10 +437,12 @@ static void probe_free(struct probe *p)
 static void probe_go_on(struct probe *p, struct health *h, size_t endpoint)
 {
     struct page request = {0};
+    const struct tls_client *before = p->health->conf->tls.client;
     p->health = h;
     p->endpoint = endpoint;
-    request_make(h, endpoint, &request);
-    bool same = str_eq(str_of(request.at, request.len), str_of(p->request.at, p->request.len));
+    p->clear = request_make(h, endpoint, &request);
+    bool same = tls_client_same(before, h->conf->tls.client)
+                && str_eq(str_of(request.at, request.len), str_of(p->request.at, p->request.len));
     if (p->state != PROBE_WAITING && !same) {
         check_break_off(p);
         next_set(p, clock_mono(p->probes->clock));

@@ -36,6 +36,7 @@ bool reason_falls_back(enum reason r)
     case REASON_breaker_open:
     case REASON_connect_failed:
     case REASON_connect_timeout:
+    case REASON_tls_failed:
     case REASON_first_byte_timeout:
     case REASON_upstream_reset:
     case REASON_upstream_bad:

@@ -18,7 +18,7 @@
  *   - bytes that are no data are bounded: a handshake, or key updates without end, end the stream. So are the answers to
  *     key updates that the other side does not take, and what a hello may say of its own length.
  *
- * Not done here: whom to trust and what to present (tls_context.c), time.
+ * Not done here: whom to trust and what to present (tls_context.c, tls_client.c), time.
  */
 #include "tls.h"
 
@@ -32,8 +32,10 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "stream.h"
+#include "tls_client.h"
 #include "tls_context.h"
 #include "tls_files.h"
+#include "tls_session.h"
 #include "worker.h"
 
 /* SEALED_SEND: what is worth a send of its own. SILENT_MAX: of bytes that are no data, in a row. ANSWERS_MAX: of those that the
@@ -61,8 +63,16 @@ struct hello {
 struct tls {
     SSL *ssl;
     const struct stream_ops *under;
-    struct tls_server *server;       /* one reference */
-    const char *who;
+    struct tls_server *server;       /* one reference; NULL: the client's end */
+    const char *who;                 /* of a server's */
+    struct {                         /* of a client's: */
+        struct tls_session *sessions;
+        char *name;                  /* owned; in lower case */
+        size_t name_len;
+        uint64_t until;              /* how long a session that is resumed holds */
+        unsigned epoch;
+        struct tls_failure failure;
+    } out;
     struct tls_peer peer;
     char *subject;
     struct hello hello;
@@ -198,7 +208,7 @@ static void sealed_send(struct stream *s)
 static void subject_take(struct tls *t)
 {
     X509 *certificate = SSL_get0_peer_certificate(t->ssl);
-    BIO *text = certificate && tls_server_tells(t->server) ? BIO_new(BIO_s_mem()) : NULL;
+    BIO *text = certificate && t->server && tls_server_tells(t->server) ? BIO_new(BIO_s_mem()) : NULL;
     char *at = NULL;
     if (text && X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
         long n = BIO_get_mem_data(text, &at);
@@ -221,9 +231,10 @@ static void handshake_done(struct stream *s)
     t->peer.version = SSL_get_version(t->ssl);
     t->peer.resumed = SSL_session_reused(t->ssl) == 1;
     subject_take(t);
-    metric_add(&s->worker->metrics, METRIC_tls_handshakes_total, 1);
+    metric_add(&s->worker->metrics, t->server ? METRIC_tls_handshakes_total : METRIC_upstream_tls_handshakes_total, 1);
     if (t->peer.resumed)
-        metric_add(&s->worker->metrics, METRIC_tls_handshakes_resumed_total, 1);
+        metric_add(&s->worker->metrics,
+                   t->server ? METRIC_tls_handshakes_resumed_total : METRIC_upstream_tls_handshakes_resumed_total, 1);
 }
 
 static void failure_tell(struct stream *s, const char *why)
@@ -245,12 +256,30 @@ static void reason_tell(struct stream *s)
     failure_tell(s, text);
 }
 
+/* The other end is an endpoint. A session may be what it did not like. */
+static void client_failed(struct tls *t)
+{
+    t->out.failure = tls_client_failure(t->ssl);
+    if (t->plain)
+        t->out.failure.text = "it speaks HTTP without TLS";
+    else if (t->refused)
+        t->out.failure.text = t->refused;
+    else if (!t->out.failure.text && t->eof)
+        t->out.failure.text = t->done ? "ended without close_notify" : "the connection ended";
+    else if (!t->out.failure.text && !t->done)
+        t->out.failure.text = "the connection broke";
+    if (!t->done && t->out.epoch == t->out.sessions->epoch)
+        tls_session_forget(t->out.sessions);
+}
+
 /* What ended it, when it was neither the other side's close_notify nor want of bytes. */
 static void failed(struct stream *s)
 {
     struct tls *t = s->tls;
     t->end = IO_ERR;
-    if (t->refused)
+    if (!t->server)
+        client_failed(t);
+    else if (t->refused)
         failure_tell(s, t->refused);
     else if (ERR_peek_last_error() != 0 && !t->eof)
         reason_tell(s);
@@ -267,6 +296,7 @@ static void tls_free(struct stream *s)
     SSL_free(t->ssl);
     tls_server_unref(&t->server);
     mem_free(t->subject);
+    mem_free(t->out.name);
     slab_free(&s->worker->tls->streams, t);
     s->tls = NULL;
 }
@@ -307,16 +337,30 @@ static void answers_count(struct stream *s)
     failed(s);
 }
 
+/* Bytes that are no data may have been the last ones before an error, of which there is no second event (STREAM_LOOK_NS). They are
+ * few; so whoever has nothing to show for them asks once more. */
+static bool ask_again(struct tls *t, size_t *silent)
+{
+    if (!t->drained || t->silent == *silent || (t->server && !t->done))
+        return false;
+    *silent = t->silent;
+    t->drained = false;
+    return true;
+}
+
 static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct tls *t = s->tls;
     enum io end = t->end;
+    size_t silent = t->silent;
     *n = 0;
     t->drained = false;
     while (end == IO_OK && *n < cap) {
         size_t got = 0;
         if (SSL_read_ex(t->ssl, (char *)at + *n, cap - *n, &got) != 1) {
             end = read_end(s);
+            if (end == IO_AGAIN && *n == 0 && ask_again(t, &silent))
+                end = IO_OK;
         } else {
             t->silent = 0;
             *n += got;
@@ -413,7 +457,7 @@ static void tls_close(struct stream *s, bool reset)
     if (!reset && !s->failed && notify(t))
         (void)under->writev(s, &(struct iovec){w->sealed, w->n}, 1, &done);
     w->n = 0;
-    if (t->began && !t->done && t->end == IO_OK)
+    if (t->server && t->began && !t->done && t->end == IO_OK)
         failure_tell(s, "it was closed here, with the handshake under way");
     tls_free(s);
     under->close(s, reset);
@@ -424,7 +468,7 @@ static const struct stream_ops tls_ops = {
     .close = tls_close,
 };
 
-void tls_accept(struct stream *s, struct tls_server *server, const char *who)
+static struct tls *tls_open(struct stream *s, SSL *ssl)
 {
     struct tls_worker *w = worker_of(s->worker);
     struct tls *t = slab_zalloc(&w->streams);
@@ -432,12 +476,85 @@ void tls_accept(struct stream *s, struct tls_server *server, const char *who)
     check(bio != NULL && !s->tls);
     BIO_set_data(bio, s);
     BIO_set_init(bio, 1);
-    tls_server_ref(server);
-    *t = (struct tls){.ssl = tls_server_ssl(server), .under = s->ops, .server = server, .who = who};
-    SSL_set_app_data(t->ssl, s);
-    SSL_set_bio(t->ssl, bio, bio);
+    *t = (struct tls){.ssl = ssl, .under = s->ops};
+    SSL_set_app_data(ssl, s);
+    SSL_set_bio(ssl, bio, bio);
     s->tls = t;
     s->ops = &tls_ops;
+    return t;
+}
+
+void tls_accept(struct stream *s, struct tls_server *server, const char *who)
+{
+    struct tls *t = tls_open(s, tls_server_ssl(server));
+    tls_server_ref(server);
+    t->server = server;
+    t->who = who;
+}
+
+/* ---- the client's end ---- */
+
+void tls_connect(struct stream *s, const struct tls_client *client, struct str name, struct tls_session *sessions)
+{
+    uint64_t now = worker_now(s->worker);
+    stream_flush(s);                 /* in front of the hello, and not under its seal */
+    char *own = mem_alloc(name.len + 1);
+    for (size_t i = 0; i < name.len; i++)
+        own[i] = str_lower(name.at[i]);
+    struct tls *t = tls_open(s, tls_client_ssl(client, str_of(own, name.len)));
+    t->out.sessions = sessions;
+    t->out.epoch = sessions->epoch;
+    t->out.name = own;
+    t->out.name_len = name.len;
+    SSL_SESSION *session = tls_session_find(sessions, str_of(own, name.len), now);
+    if (session && SSL_set_session(t->ssl, session) == 1)
+        t->out.until = sessions->until;
+    (void)tls_shake(s);
+}
+
+enum tls_shake tls_shake(struct stream *s)
+{
+    struct tls *t = s->tls;
+    enum io end = t->end;
+    size_t silent = t->silent;
+    t->drained = false;
+    while (end == IO_OK && !t->done) {
+        if (SSL_do_handshake(t->ssl) == 1)
+            handshake_done(s);
+        else if ((end = read_end(s)) == IO_AGAIN && ask_again(t, &silent))
+            end = IO_OK;
+        else if (end != IO_AGAIN && t->end != IO_ERR)
+            failed(s);               /* plain HTTP, or an end in the middle */
+    }
+    sealed_send(s);
+    if (t->end == IO_ERR)
+        return TLS_FAILED;
+    if (!t->done)
+        return TLS_SHAKING;
+    s->readable = !t->drained || SSL_has_pending(t->ssl) == 1;       /* more may have come with the last of it */
+    return TLS_SHAKEN;
+}
+
+struct tls_failure tls_failure(const struct stream *s) { return s->tls->out.failure; }
+
+bool tls_is_current(const struct stream *s) { return s->tls->out.epoch == s->tls->out.sessions->epoch; }
+
+bool tls_suits(const struct stream *s, struct str name)
+{
+    const struct tls *t = s->tls;
+    return tls_is_current(s) && str_eq_nocase(str_of(t->out.name, t->out.name_len), name);
+}
+
+/* A new one may come with each connection, also a resumed one: that is good for as long as the one that it came of. */
+int tls_session_came(SSL *ssl, SSL_SESSION *session)
+{
+    struct stream *s = SSL_get_app_data(ssl);
+    struct tls *t = s ? s->tls : NULL;
+    if (!t || !tls_is_current(s) || !SSL_SESSION_is_resumable(session))
+        return 0;
+    uint64_t until = SSL_session_reused(ssl) ? t->out.until : time_after(worker_now(s->worker), TLS_SESSION_LIFE);
+    tls_session_keep(t->out.sessions, str_of(t->out.name, t->out.name_len), session, until);
+    return 1;
 }
 
 const struct tls_peer *tls_peer(const struct stream *s) { return s->tls && s->tls->done ? &s->tls->peer : NULL; }

@@ -28,7 +28,9 @@
 #include "lib/arena.h"
 #include "lib/mem.h"
 #include "stream.h"
+#include "tls_client.h"
 #include "tls_files.h"
+#include "tls_profile.h"
 #include "tls_tickets.h"
 #include "worker.h"
 
@@ -201,11 +203,6 @@ struct make {
     struct tls_authorities clients;  /* of conf->clients */
 };
 
-#define CIPHERS_1_2 "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
-                    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define GROUPS "X25519:P-256:P-384"
-
 /* Does what every site of the listener has alike. */
 static void site_set(const struct make *m, SSL_CTX *ctx)
 {
@@ -213,11 +210,7 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
     uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
     SSL_CTX_set_options(ctx, conf->tickets ? options : options | SSL_OP_NO_TICKET);
-    check(SSL_CTX_set_min_proto_version(ctx, conf->profile == TLS_MODERN ? TLS1_3_VERSION : TLS1_2_VERSION) == 1);
-    check(SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 && SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1);
-    check(SSL_CTX_set1_groups_list(ctx, GROUPS) == 1);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_read_ahead(ctx, 1);
+    tls_profile_set(ctx, conf->profile);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, conf->tickets ? 1 : 0);
     SSL_CTX_set_timeout(ctx, TLS_TICKETS_LIFE);
@@ -380,5 +373,7 @@ int tls_compile(struct snapshot *snap, struct diags *diags)
     for (size_t i = 0; i < snap->n_listens && !snap->sources.sealed; i++)
         if (snap->listens[i].tls && server_make(snap, snap->listens[i].tls, diags) != 0)
             res = -1;
+    if (!snap->sources.sealed && tls_client_compile(snap, diags) != 0)
+        res = -1;
     return res;
 }

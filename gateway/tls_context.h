@@ -13,8 +13,9 @@
 struct diags;
 struct tls_server;
 
-/* Reads what the snapshot's listeners name and makes their `server`, freed with the snapshot. -1: the list says what is wrong, with
- * OpenSSL's reason. Of a snapshot that may open no files (sources.sealed) nothing is made. */
+/* Reads what the snapshot's listeners name and makes their `server`, freed with the snapshot, and the same for its upstreams
+ * (tls_client.h). -1: the list says what is wrong, with OpenSSL's reason. Of a snapshot that may open no files (sources.sealed)
+ * nothing is made. */
 int tls_compile(struct snapshot *, struct diags *) must_check;
 
 /* A connection's end of it, bound to nothing yet. Its app data must be the struct stream by the time that it is used, and the

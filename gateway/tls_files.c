@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "conf/source.h"
 #include "conf/yaml.h"
 #include "lib/clock.h"
@@ -342,6 +343,21 @@ int tls_files_authorities(const struct tls_files *f, const struct yaml_node *nod
         authority_add(a, sk_X509_value(all, i));
     sk_X509_pop_free(all, X509_free);
     return 0;
+}
+
+int tls_files_system(const struct tls_files *f, const struct yaml_node *node, struct tls_authorities *a)
+{
+    const char *const places[] = {
+        secure_getenv(X509_get_default_cert_file_env()), X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+    };
+    *a = (struct tls_authorities){0};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (places[i] && *places[i] && access(places[i], F_OK) == 0)
+            return tls_files_authorities(f, node, str_c(places[i]), a);
+    struct place place = place_of(node, "ca");
+    return diag_error(f->diags, &place, CODE_ca_file, "ca: this system has no file of CAs, or none where one usually is (%s): "
+                      "name one", places[2]);
 }
 
 void tls_authorities_fini(struct tls_authorities *a)

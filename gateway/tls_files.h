@@ -38,6 +38,8 @@ void tls_identity_fini(struct tls_identity *);
 /* `node` holds the keys of which `path` came, for the place of errors. */
 int tls_files_authorities(const struct tls_files *, const struct yaml_node *node, struct str path,
                           struct tls_authorities *) must_check;
+/* Those of the system: the file that OpenSSL was built for, or $SSL_CERT_FILE names, or where one usually is. */
+int tls_files_system(const struct tls_files *, const struct yaml_node *node, struct tls_authorities *) must_check;
 void tls_authorities_fini(struct tls_authorities *);
 
 /* The error about a file that the node's key names; always -1. */

@@ -11,11 +11,13 @@
 
 #include "core.h"
 #include "lib/check.h"
+#include "lib/log.h"
 #include "lib/mem.h"
 #include "up_h1_impl.h"
 
 static const bool upconn_edges[UPCONN_STATES][UPCONN_STATES] = {
-    [UPCONN_CONNECTING] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
+    [UPCONN_CONNECTING] = {[UPCONN_SHAKING] = true, [UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
+    [UPCONN_SHAKING] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
     [UPCONN_BUSY] = {[UPCONN_TUNNEL] = true, [UPCONN_IDLE] = true, [UPCONN_CLOSED] = true},
     [UPCONN_TUNNEL] = {[UPCONN_CLOSED] = true},
     [UPCONN_IDLE] = {[UPCONN_BUSY] = true, [UPCONN_CLOSED] = true},
@@ -116,6 +118,10 @@ static enum reason upconn_awaited(const struct upconn *c, const char **word)
         *word = "connect_timeout";
         return REASON_connect_timeout;
     }
+    if (c->state == UPCONN_SHAKING) {
+        *word = "tls_timeout";
+        return REASON_connect_timeout;
+    }
     if (c->awaits_answer) {
         *word = c->sent_whole ? "first_byte_timeout" : "continue_timeout";
         return REASON_first_byte_timeout;
@@ -139,15 +145,16 @@ static void upconn_timeout(struct timer *t, uint64_t now)
     } else {
         const char *word;
         enum reason reason = upconn_awaited(c, &word);
+        if (c->state == UPCONN_SHAKING)
+            metric_add(&c->s.worker->metrics, METRIC_upstream_tls_handshakes_failed_total, 1);
         if (upconn_awaits_client(c))
             c->up.att->whose = BY_CLIENT;        /* a body that drips to the deadline is no fault of the endpoint's */
         upconn_fail(c, over ? REASON_total_timeout : reason, word);
     }
 }
 
-void upconn_proxy_of(const struct attempt *att, struct upconn_proxy *p)
+static void proxy_of(struct request *r, struct upconn_proxy *p)
 {
-    struct request *r = att->req;
     p->version = (unsigned)r->leg.conf->proxy_protocol;
     if (p->version == 0)
         return;
@@ -158,12 +165,34 @@ void upconn_proxy_of(const struct attempt *att, struct upconn_proxy *p)
     }
 }
 
-bool upconn_suits(const struct upconn *c, const struct upconn_proxy *p)
+/* The name follows Host. */
+static struct str name_of(const struct endpoint *e, const struct request *r)
+{
+    const struct upstream_conf *conf = r->leg.conf;
+    if (conf->host_mode == HOST_NAME)
+        return conf->tls.name;
+    return conf->host_mode == HOST_CLIENT && r->host.len > 0 ? r->host : e->host;
+}
+
+void upconn_need_of(const struct endpoint *e, const struct attempt *att, struct upconn_need *need)
+{
+    proxy_of(att->req, &need->proxy);
+    need->name = e->tls ? name_of(e, att->req) : (struct str){NULL, 0};
+}
+
+static bool proxy_suits(const struct upconn *c, const struct upconn_proxy *p)
 {
     if (!c->proxy || p->version == 0)
         return !c->proxy && p->version == 0;
     return c->proxy->version == p->version && proxy_ends_eq(&c->proxy->ends, &p->ends);
 }
+
+bool upconn_suits(const struct upconn *c, const struct upconn_need *need)
+{
+    return proxy_suits(c, &need->proxy) && (!need->name.at || tls_suits(&c->s, need->name));
+}
+
+bool upconn_is_current(const struct upconn *c) { return !c->s.tls || tls_is_current(&c->s); }
 
 /* In front of all that is written, and with it. */
 static void upconn_put_proxy(struct upconn *c)
@@ -171,6 +200,46 @@ static void upconn_put_proxy(struct upconn *c)
     char header[PROXY_WRITE_MAX];
     if (c->proxy)
         stream_put_copy(&c->s, header, proxy_protocol_write(c->proxy->version, &c->proxy->ends, header));
+}
+
+/* With `host: client` the name is the caller's to choose. That the endpoint is none of that name says nothing about it. */
+static bool is_callers_doing(const struct request *r, struct tls_failure failure)
+{
+    return failure.refused && r->leg.conf->host_mode == HOST_CLIENT && r->host.len > 0;
+}
+
+void upconn_fail_tls(struct upconn *c, struct tls_failure failure)
+{
+    static struct log_limit limit;
+    struct request *r = c->up.att->req;
+    struct str name = name_of(c->endpoint, r);
+    const char *text = failure.text ? failure.text : "write_failed";
+    metric_add(&c->s.worker->metrics, METRIC_upstream_tls_handshakes_failed_total, 1);
+    log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s: %s (name " STR_FMT ")", STR_ARG(r->leg.conf->name),
+                c->endpoint->url.at, reason_name(REASON_tls_failed), text, STR_ARG(name));
+    if (is_callers_doing(r, failure))
+        r->att.whose = BY_CLIENT;
+    upconn_fail(c, REASON_tls_failed, text);
+}
+
+static void upconn_shake_begin(struct upconn *c)
+{
+    const struct request *r = c->up.att->req;
+    upconn_set_state(c, UPCONN_SHAKING);
+    if (r->leg.times.tls)
+        upconn_arm(c, r->leg.times.tls);
+    tls_connect(&c->s, c->endpoint->tls, name_of(c->endpoint, r), &c->endpoint->session);
+}
+
+static void upconn_shake(struct upconn *c)
+{
+    enum tls_shake how = tls_shake(&c->s);
+    if (how == TLS_FAILED || c->s.failed) {
+        upconn_fail_tls(c, tls_failure(&c->s));
+    } else if (how == TLS_SHAKEN) {
+        upconn_set_state(c, UPCONN_BUSY);
+        attempt_connected(c->up.att);
+    }
 }
 
 static void upconn_connect_event(struct upconn *c)
@@ -181,8 +250,12 @@ static void upconn_connect_event(struct upconn *c)
     }
     if (c->s.connecting)
         return;
-    upconn_set_state(c, UPCONN_BUSY);
     upconn_put_proxy(c);
+    if (c->endpoint->tls) {
+        upconn_shake_begin(c);
+        return;
+    }
+    upconn_set_state(c, UPCONN_BUSY);
     attempt_connected(c->up.att);
 }
 
@@ -206,11 +279,12 @@ static void upconn_event(struct stream *s, unsigned what)
         }
         return;
     }
-    if (c->state == UPCONN_CONNECTING) {
+    if (c->state == UPCONN_CONNECTING)
         upconn_connect_event(c);
-        if (c->exchange != x || c->state == UPCONN_CONNECTING)
-            return;
-    }
+    else if (c->state == UPCONN_SHAKING)
+        upconn_shake(c);
+    if (c->exchange != x || c->state == UPCONN_CONNECTING || c->state == UPCONN_SHAKING)
+        return;
     if ((what & STREAM_WRITE) && !c->s.failed) {
         if (what & STREAM_DRAINED)
             attempt_drained(c->up.att);
@@ -234,7 +308,7 @@ static void upconn_start(struct upconn *c, struct attempt *att)
     endpoint_begin(c->endpoint);
 }
 
-struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att, const struct upconn_proxy *proxy)
+struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct attempt *att, const struct upconn_need *need)
 {
     struct worker *w = e->worker;
     struct upconn *c = slab_zalloc(&w->upconns);
@@ -244,9 +318,9 @@ struct upconn *upconn_open(struct endpoint *e, const struct address *a, struct a
     }
     c->up.ops = &upconn_ops;
     c->endpoint = e;
-    if (proxy->version) {
+    if (need->proxy.version) {
         c->proxy = mem_alloc(sizeof *c->proxy);
-        *c->proxy = *proxy;
+        *c->proxy = need->proxy;
     }
     c->state = UPCONN_CONNECTING;
     list_init(&c->link);

@@ -20,12 +20,19 @@
  */
 struct endpoint;
 
-enum upconn_state { UPCONN_CONNECTING, UPCONN_BUSY, UPCONN_TUNNEL, UPCONN_IDLE, UPCONN_CLOSED, UPCONN_STATES };
+/* SHAKING: connected, and TLS is being agreed on. */
+enum upconn_state { UPCONN_CONNECTING, UPCONN_SHAKING, UPCONN_BUSY, UPCONN_TUNNEL, UPCONN_IDLE, UPCONN_CLOSED, UPCONN_STATES };
 
 /* The PROXY header that a connection begins with. */
 struct upconn_proxy {
     unsigned version;                /* 0: none */
     struct proxy_ends ends;
+};
+
+/* What a connection for an attempt must be like. */
+struct upconn_need {
+    struct upconn_proxy proxy;
+    struct str name;                 /* whose certificate the endpoint must show; {NULL, 0}: TLS is not spoken */
 };
 
 struct upconn {
@@ -56,13 +63,15 @@ struct upconn {
     bool awaits_answer;              /* the timer is the answer's first byte's */
 };
 
-/* The header that a connection for the attempt must have begun with, as its upstream and its caller are. */
-void upconn_proxy_of(const struct attempt *, struct upconn_proxy *);
-/* Has the connection begun with that one? Only then may it serve who needs it: the other side takes all that it brings for
- * the caller's whom the header names. */
-bool upconn_suits(const struct upconn *, const struct upconn_proxy *);
+/* As the attempt's upstream and its caller are. The name lives as long as the request, or the configuration. */
+void upconn_need_of(const struct endpoint *, const struct attempt *, struct upconn_need *);
+/* Is it such a one? Has it begun with that header, for the other side takes all that it brings for the caller's whom the header
+ * names; and was the endpoint's certificate checked for that name, by what counts now? */
+bool upconn_suits(const struct upconn *, const struct upconn_need *);
+/* Was it made by what is believed and shown now? */
+bool upconn_is_current(const struct upconn *);
 /* A new connection. NULL: it failed at once (errno). */
-struct upconn *upconn_open(struct endpoint *, const struct address *, struct attempt *, const struct upconn_proxy *);
+struct upconn *upconn_open(struct endpoint *, const struct address *, struct attempt *, const struct upconn_need *);
 /* A pooled one, taken out of the pool, begins an exchange. */
 void upconn_begin(struct upconn *, struct attempt *);
 void upconn_close_idle(struct endpoint *);

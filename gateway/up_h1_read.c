@@ -186,6 +186,17 @@ static bool consume(struct upconn *c, struct str bytes)
     return true;
 }
 
+/* What TLS had to say when reading gave an error. An endpoint that does not like what it was shown may say so behind the handshake
+ * (TLS 1.3), and then it has not looked at the request. */
+static void broken(struct upconn *c)
+{
+    struct tls_failure failure = c->s.tls ? tls_failure(&c->s) : (struct tls_failure){NULL, false};
+    if (failure.refused && !c->up.att->out.reused && upconn_lost(c) == REASON_upstream_reset)
+        upconn_fail_tls(c, failure);
+    else
+        upconn_fail(c, upconn_lost(c), failure.text ? failure.text : "reset");
+}
+
 static void ended(struct upconn *c, enum io io)
 {
     struct attempt *att = c->up.att;
@@ -194,8 +205,10 @@ static void ended(struct upconn *c, enum io io)
     } else if (c->recv == RECV_BODY && c->body == BODY_UNTIL_CLOSE && io == IO_EOF && c->state == UPCONN_BUSY) {
         c->keep_alive = false;
         answer_done(c, false, NULL);
+    } else if (io == IO_ERR) {
+        broken(c);
     } else {
-        upconn_fail(c, upconn_lost(c), io == IO_EOF ? "closed" : "reset");
+        upconn_fail(c, upconn_lost(c), "closed");
     }
 }
 

@@ -49,7 +49,8 @@ class CA:
             with open(os.path.join(folder, file), "w") as f:
                 f.write(text)
         run("ca", "-batch", "-config", os.path.join(folder, "c.cnf"), "-in", self.path(name + ".csr"), "-cert", self.pem,
-            "-keyfile", self.key, "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-out", pem, "-notext")
+            "-keyfile", self.key, "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-out", pem, "-notext",
+            "-extfile", self.path(name + ".ext"))
         return pem, key
 
     def staple(self, name, pem, serial, days=7, revoked=False):

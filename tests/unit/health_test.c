@@ -801,7 +801,9 @@ TEST(the_page)
         "# TYPE weir_upstream_ejections_total counter\nweir_upstream_ejections_total{upstream=\"api\"} 1\n"
         "# HELP weir_upstream_checks_total Checks of endpoints, by result.\n# TYPE weir_upstream_checks_total counter\n"
         "weir_upstream_checks_total{upstream=\"api\",result=\"ok\"} 1\n"
-        "weir_upstream_checks_total{upstream=\"api\",result=\"failed\"} 3\n");
+        "weir_upstream_checks_total{upstream=\"api\",result=\"failed\"} 3\n"
+        "# HELP weir_upstream_tls_unverified Whether certificates of https endpoints are taken unseen.\n"
+        "# TYPE weir_upstream_tls_unverified gauge\n");
     page_free(&p);
     healths_close(&all);
     world_fini(&w);
