@@ -278,6 +278,19 @@ class Reload(Case):
         w.ask("/5")
         wait_until("the lines", lambda: lines(w.out_path) == [b"/1", b"/5"] and lines(path) == [b"/2", b"/4"])
 
+    def test_admin_is_never_on_a_port_of_traffic(self):
+        """Not by way of a wildcard either, whoever came first."""
+        conf = "version: 1\nlisten: %s:@PORT@\nadmin: 127.0.0.1:@%s@\nroutes: [{match: /, respond: {status: 200}}]\n"
+        for wildcard in ("0.0.0.0", '"[::]'):
+            listen = conf.replace("%s:@PORT@", wildcard + ":@PORT@" + ('"' if wildcard[0] == '"' else ""))
+            w = self.weir(listen % "PORT", ready=False)
+            self.assertEqual(w.wait(), 1)
+            self.assertIn(b"E061: admin: cannot listen on 127.0.0.1", w.stderr())
+            w = self.weir(listen % "ADMIN")
+            self.assertEqual(reload(w, listen % "PORT"), "failed")
+            self.assertEqual((w.ask("/metrics").body, ask(w.admin, "/readyz").status), (b"", 200))
+            w.stop()
+
     def test_the_admin_listener_moves(self):
         other = free_port()
         conf = "version: 1\nadmin: 127.0.0.1:%d\nlisten: 127.0.0.1:@PORT@\nroutes: [{match: /, respond: {status: 200}}]\n"
