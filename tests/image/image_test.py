@@ -175,7 +175,7 @@ class Image(Weir):
         self.pair(self.folder(CONFIG))
         r = ask(PORT, "/bytes/100000")
         self.assertEqual((r.status, len(r.body)), (200, 100000))
-        self.assertIn(b"test.example", ask(PORT, "/").body)
+        self.assertIn(b"test.example", ask(PORT, host="test.example").body)
         self.assertEqual(ask(PORT, "/status/418").status, 418)
 
     def test_certificates(self):
@@ -343,7 +343,7 @@ class Compose(Weir):
 
     def test_up_and_down(self):
         weir, mock = self.up()
-        self.assertIn(b"test.example", ask(COMPOSE_PORT, "/").body)
+        self.assertIn(b"test.example", ask(COMPOSE_PORT, host="test.example").body)
         for c in (weir, mock):
             at = inspect(c.name)
             self.assertTrue(at["HostConfig"]["ReadonlyRootfs"])
