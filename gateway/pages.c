@@ -25,7 +25,7 @@ static void page_metrics(void *ctx, struct page *page)
     watchdog_metrics(c->watchdog, clock_mono(&clock_real), page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
-                (unsigned long long)(access_log_dropped(c->log) + reload_log_dropped(c->reload)));
+                (unsigned long long)access_log_dropped(c->log) + reload_log_dropped(c->reload));
     page_printf(page, "# HELP weir_names_unresolved Endpoint names that no address is known for.\n"
                       "# TYPE weir_names_unresolved gauge\nweir_names_unresolved %zu\n", names_unresolved(c->names));
 }

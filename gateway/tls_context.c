@@ -229,6 +229,7 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
 static void site_set_id(const struct make *m, const struct site *site)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
+    const char asks = !m->clients.store ? 0 : m->conf->clients.optional ? 2 : 1;
     unsigned len = 0;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     check(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
@@ -236,7 +237,7 @@ static void site_set_id(const struct make *m, const struct site *site)
         (void)EVP_DigestUpdate(md, site->names.v[i].at, site->names.v[i].len);
         (void)EVP_DigestUpdate(md, "", 1);
     }
-    (void)EVP_DigestUpdate(md, &(char){m->clients.store ? m->conf->clients.optional ? 2 : 1 : 0}, 1);
+    (void)EVP_DigestUpdate(md, &asks, 1);
     (void)EVP_DigestUpdate(md, m->clients.digest, sizeof m->clients.digest);
     check(EVP_DigestFinal_ex(md, digest, &len) == 1 && len >= SSL_MAX_SID_CTX_LENGTH);
     EVP_MD_CTX_free(md);
