@@ -98,7 +98,7 @@ DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store f
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench decide fuzz clean help reload-test docs golden deps tests threaded fuzzers FORCE
+.PHONY: all run test unit check lint bench decide fuzz analyze valgrind clean help reload-test docs golden deps tests threaded fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -118,7 +118,7 @@ test:  ## everything: unit, simulation, end-to-end and corpus tests, plain and w
 	@echo "building: plain, then with sanitizers"
 	@$(MAKE) -s all tests
 	@$(MAKE) -s SANITIZE=address BUILD=build/san-address all tests
-	@$(MAKE) -s SANITIZE=thread BUILD=build/san-thread threaded
+	@$(MAKE) -s SANITIZE=thread BUILD=build/san-thread all threaded
 	@$(PYTHON) tests/tools/run_tests.py --jobs $(JOBS)
 
 unit: tests  ## unit and simulation tests on the plain build alone: seconds
@@ -155,7 +155,16 @@ decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, i
 fuzz:  ## run each fuzz target for FUZZ_SECONDS; heads are compared with llhttp and h11
 	@tests/tools/deps.sh build fuzz
 	@$(MAKE) SANITIZE=fuzzer BUILD=build/san-fuzzer CC=clang fuzzers
-	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS)
+	@$(PYTHON) tests/tools/run_fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+
+ANALYZE ?= gcc,cppcheck,clang-tidy
+analyze:  ## look for bugs without running: gcc -fanalyzer, cppcheck, clang-tidy; minutes
+	@tests/tools/deps.sh build analyze
+	@$(PYTHON) tests/tools/analyze.py --jobs $(JOBS) --only $(ANALYZE)
+
+valgrind: $(BUILD)/weir  ## some of the end-to-end tests under valgrind; minutes
+	@tests/tools/deps.sh build valgrind
+	@$(PYTHON) tests/tools/run_tests.py --only e2e --builds valgrind
 
 .PHONY: image-test
 image-test:  ## build the container image without an engine, run it, test it; root; minutes

@@ -197,7 +197,7 @@ static void signal_came(evutil_socket_t sig, short what, void *arg)
 static void signals_watch(struct control *c)
 {
     static const int wanted[CONTROL_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < CONTROL_SIGNALS; i++) {
         c->signals[i] = evsignal_new(c->base, wanted[i], signal_came, c);
         check(c->signals[i] && evsignal_add(c->signals[i], NULL) == 0);

@@ -151,7 +151,7 @@ int mock_main(int argc, char **argv)
     int result = mock_options_read(argc, argv, &m.options, &listen);
     if (result)
         return result < 0 ? 2 : 0;
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     raise_files();
     mock_init(&m);
     for (size_t i = 0; i < array_len(signals); i++) {

@@ -23,8 +23,10 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(ROOT, "build", "weir")))
 LONG = os.environ.get("WEIR_LONG") == "1"
-PATIENCE = 10.0             # seconds, for what should take milliseconds: a test fails instead of hanging
-UNHEALTHY = re.compile(rb"check failed|[Ss]anitizer|ERROR: LeakSanitizer|runtime error")
+SLOW = float(os.environ.get("WEIR_SLOW", "1"))      # how many times slower the program is under what looks for its bugs
+PATIENCE = 10.0 * SLOW      # seconds, for what should take milliseconds: a test fails instead of hanging
+# The last one is what valgrind says.
+UNHEALTHY = re.compile(rb"check failed|[Ss]anitizer|ERROR: LeakSanitizer|runtime error|^==\d+== ", re.M)
 
 
 def free_port():
@@ -323,7 +325,7 @@ class Process:
     def signal(self, number):
         self.proc.send_signal(number)
 
-    def wait(self, patience=20):
+    def wait(self, patience=20 * SLOW):
         return self.proc.wait(patience)
 
     def stop(self):
@@ -395,7 +397,7 @@ class Weir(Process):
         with open(self.out_path, "wb") as out:
             super().__init__(["run", "-c", self.conf_path], out, directory, env)
         if ready:
-            wait_until("weir to be ready", self.is_ready, 20)
+            wait_until("weir to be ready", self.is_ready, 20 * SLOW)
 
     def is_ready(self):
         if self.proc.poll() is not None:

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs each libFuzzer target for a while, from seeds made of the corpora and the configurations.
 
-    run_fuzz.py [--seconds S] [--only NAME]
+    run_fuzz.py [--seconds S] [--only NAME] [--jobs N]
 
 Seeds are written to build/fuzz/seeds; a target NAME_fuzz also takes tests/fuzz/corpus/NAME (kept inputs: a crash that was
 mended goes there). What it finds new is kept in build/fuzz/found/NAME; a crash stands in build/fuzz and fails the run, and
 so does a request head that weir accepts, and llhttp and h11 both refuse (judge.py).
 """
-import argparse, base64, glob, hashlib, json, os, re, shutil, subprocess, sys
+import argparse, base64, concurrent.futures, glob, hashlib, json, os, re, shutil, subprocess, sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = f"{TOP}/build/fuzz"
@@ -93,6 +93,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--seconds", type=int, default=20)
     ap.add_argument("--only", default="")
+    ap.add_argument("--jobs", type=int, default=1)
     args = ap.parse_args()
     sources = sorted(glob.glob(f"{TOP}/tests/fuzz/*_fuzz.c"))
     targets = [f"{TOP}/build/san-fuzzer/tests/fuzz/{os.path.basename(s)[:-2]}" for s in sources]
@@ -102,7 +103,8 @@ def main():
     if any(t.endswith("/llhttp_fuzz") and not os.path.exists(t) for t in targets):
         print("llhttp: skipped, for node-llhttp is not installed")
         targets = [t for t in targets if not t.endswith("/llhttp_fuzz")]
-    good = [run(t, args.seconds) for t in targets]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        good = list(pool.map(lambda t: run(t, args.seconds), targets))
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if good and all(good) else 1
 

@@ -2,17 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test suites and adds up their counts.
 
-    run_tests.py [--only unit,sim,e2e,corpus] [--builds plain,sanitized] [--jobs N]
+    run_tests.py [--only unit,sim,e2e,corpus] [--builds plain,sanitized,threads] [--jobs N]
 
 A test is a program that ends with "N passed, N failed", or a Python unittest. Unit and simulation tests run from both
-builds, those with threads also from one with ThreadSanitizer, end-to-end tests against the plain one, the corpora
-against the sanitized one. Output is shown of tests that
-failed only. A program that dies, hangs or says no counts is one failure. The last line is the sum of all.
+builds, those with threads also from one with ThreadSanitizer, end-to-end tests against the plain one, some of them against
+the one with ThreadSanitizer and, when asked with `--builds valgrind`, under valgrind, the corpora against the sanitized one.
+Output is shown of tests that failed only. A program that dies, hangs or says no counts is one failure. The last line is the
+sum of all.
 """
 import argparse, concurrent.futures, glob, os, re, signal, subprocess, sys, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILDS = {"plain": "build", "sanitized": "build/san-address", "threads": "build/san-thread"}
+WEIR = {"valgrind": "tests/tools/valgrind.sh"}        # else the weir of the build
+SLOW = {"threads": "3", "valgrind": "6"}
+# Where workers meet: reloads, sessions and certificates, limits that all workers share.
+# Where memory is handed on: every way in which an exchange and a TLS connection may go and end.
+CHOSEN = {
+    "threads": {"reload_test": ["Reload", "sixty"], "tls_test": ["Exchange", "Sessions", "a_new_certificate"],
+                "concurrency_test": ["four_workers"], "token_bucket_test": ["four_workers"]},
+    "valgrind": {"proxy_test": ["Connections", "Upstreams", "Messages"], "tls_test": ["Exchange", "Callers", "plain_http", "garbage"],
+                 "reload_test": ["another_configuration", "bad_file", "upstream_moves", "slots_in_flight"]},
+}
 TIMEOUT = {"unit": 120, "sim": 180, "e2e": 300, "corpus": 600}
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0",
@@ -75,7 +86,10 @@ def programs(suite, build):
         return {n: [f"{BUILDS[build]}/tests/{suite}/{n}"] for n in names}
     if suite == "e2e":
         scripts = sorted(set(glob.glob(f"{TOP}/tests/e2e/*_test.py") + glob.glob(f"{TOP}/tests/e2e/test_*.py")))
-        return {os.path.basename(s): [sys.executable, os.path.relpath(s, TOP)] for s in scripts}
+        named = {os.path.basename(s)[:-3]: [sys.executable, os.path.relpath(s, TOP)] for s in scripts}
+        if build in CHOSEN:
+            return {name: named[name] + words for name, words in CHOSEN[build].items()}
+        return named
     return {"corpus": [sys.executable, "tests/corpus/check.py", "--weir", f"{BUILDS[build]}/weir"]}
 
 
@@ -83,12 +97,13 @@ def run_suite(suite, build, jobs):
     todo = programs(suite, build)
     if not todo:
         return 0, 0
-    env = {**os.environ, **SANITIZERS, "WEIR": os.path.join(TOP, BUILDS[build], "weir"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, **SANITIZERS, "WEIR": os.path.join(TOP, WEIR.get(build) or f"{BUILDS[build]}/weir"),
+           "WEIR_SLOW": SLOW.get(build, "1"), "PYTHONDONTWRITEBYTECODE": "1"}
     started = time.monotonic()
     passed = failed = 0
     # What measures time with real sockets runs alone.
     with concurrent.futures.ThreadPoolExecutor(jobs if suite in ("unit", "sim") else 1) as pool:
-        results = {n: pool.submit(run_one, cmd, TIMEOUT[suite], env) for n, cmd in todo.items()}
+        results = {n: pool.submit(run_one, cmd, TIMEOUT[suite] * int(SLOW.get(build, "1")), env) for n, cmd in todo.items()}
         for name, result in results.items():
             try:
                 p, f, output = result.result()
@@ -113,7 +128,7 @@ def main():
     args = ap.parse_args()
     suites, builds = args.only.split(","), args.builds.split(",")
     plan = [("unit", "plain"), ("unit", "sanitized"), ("unit", "threads"), ("sim", "plain"), ("sim", "sanitized"), ("e2e", "plain"),
-            ("corpus", "sanitized")]
+            ("e2e", "threads"), ("e2e", "valgrind"), ("corpus", "sanitized")]
     passed = failed = 0
     for suite, build in plan:
         if suite in suites and build in builds:
