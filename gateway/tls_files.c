@@ -27,16 +27,24 @@
 
 enum { FILE_MAX = 4 * 1024 * 1024, NAME_MAX_LEN = 253, SOON_DAYS = 7 };
 
+/* Does it say no more than that the one before it happened, or that nobody could read it? */
+static bool says_nothing(unsigned long code)
+{
+    return ERR_GET_REASON(code) == ERR_R_NESTED_ASN1_ERROR || ERR_GET_LIB(code) == ERR_LIB_OSSL_DECODER;
+}
+
 struct tls_reason tls_reason(void)
 {
     struct tls_reason r = {"no reason given"};
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = ERR_get_error(), next;
+    while ((next = ERR_get_error()) != 0)
+        if (!says_nothing(next))
+            code = next;
     const char *word = code ? ERR_reason_error_string(code) : NULL;
     if (word)
         (void)snprintf(r.text, sizeof r.text, "%s", word);
     else if (code)
         ERR_error_string_n(code, r.text, sizeof r.text);
-    ERR_clear_error();
     return r;
 }
 
@@ -202,6 +210,27 @@ static int certificate_take(const struct tls_files *f, const struct tls_pair *co
     return dates_check(f, conf, id->certificate);
 }
 
+/* Why there is no key in it. What OpenSSL says of one that is not whole is only that nobody could read it. */
+static struct tls_reason key_reason(BIO *bio)
+{
+    struct tls_reason reason = tls_reason();
+    bool whole = false, found = false;
+    (void)BIO_reset(bio);
+    do {
+        char *name = NULL, *header = NULL;
+        unsigned char *data = NULL;
+        long len = 0;
+        whole = PEM_read_bio(bio, &name, &header, &data, &len) == 1;
+        found = whole && strstr(name, "PRIVATE KEY");
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_clear_free(data, (size_t)len);
+    } while (whole && !found);
+    if (!whole)
+        reason = tls_reason();
+    return reason;
+}
+
 static int key_take(const struct tls_files *f, const struct tls_pair *conf, struct tls_identity *id)
 {
     struct bytes b;
@@ -211,15 +240,15 @@ static int key_take(const struct tls_files *f, const struct tls_pair *conf, stru
     bool pem = b.text.len && memmem(b.text.at, b.text.len, "PRIVATE KEY-----", 16);
     BIO *bio = bytes_bio(&b);
     id->key = PEM_read_bio_PrivateKey(bio, NULL, no_phrase, &asked);
+    struct tls_reason reason = {""};
+    if (!id->key)
+        reason = key_reason(bio);
     BIO_free(bio);
     bytes_fini(&b);
     const char *why = NULL;
-    struct tls_reason reason = {""};
     if (!id->key && asked) {
         why = "it is encrypted, and nobody is there to type a pass phrase";
-        ERR_clear_error();
     } else if (!id->key) {
-        reason = tls_reason();
         why = pem ? reason.text : "it holds no private key in PEM";
     } else if (id->certificate && X509_check_private_key(id->certificate, id->key) != 1) {
         why = "it is not the key of the certificate";
