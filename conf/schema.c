@@ -38,6 +38,18 @@ static int workers_read(void *at, const struct yaml_node *n, struct load *l)
     return field_read(&number, n, out, l);
 }
 
+static int memory_limit_read(void *at, const struct yaml_node *n, struct load *l)
+{
+    static const struct field size = {.key = "limit", .type = FIELD_SIZE};
+    uint64_t *out = at;
+
+    if (n->type == YAML_SCALAR && str_eq(n->text, STR("auto"))) {
+        *out = UINT64_MAX;
+        return 0;
+    }
+    return field_read(&size, n, out, l);
+}
+
 static int log_to_read(void *at, const struct yaml_node *n, struct load *l)
 {
     static const struct { const char *word; enum log_to to; } words[] = {
@@ -90,6 +102,14 @@ static const struct field drain_fields[] = {
     {.key = "timeout", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, drain_timeout), .fallback = "8s",
      .max = 24 * 3600 * (uint64_t)1000000000,
      .help = "How long requests in flight may go on after that, before they are cut."},
+    {.type = FIELD_END},
+};
+
+static const struct field memory_fields[] = {
+    {.key = "limit", .type = FIELD_CUSTOM, .parse = memory_limit_read, .offset = offsetof(struct snapshot, memory_limit),
+     .fallback = "auto", .form = "`auto` or a size", .json = "{\"anyOf\":[{\"const\":\"auto\"}," SCHEMA_REF("size") "]}",
+     .help = "What the process may have; `auto`: the bound of its control group, if there is one; `0B`: no bound. At 80% of it "
+             "request bodies that have not begun wait, at 90% new requests are answered 503, at 95% nobody is accepted."},
     {.type = FIELD_END},
 };
 
@@ -168,6 +188,7 @@ const struct field schema_fields[] = {
     {.key = "max_connections", .type = FIELD_COUNT, .offset = offsetof(struct snapshot, max_connections), .min = 1,
      .max = 10000000,
      .help = "How many client connections are held at once, in all; by default what the limit of open files allows."},
+    {.key = "memory", .type = FIELD_MAP, .sub = memory_fields, .help = "What is done before memory runs out."},
     {.key = "watchdog", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, watchdog), .fallback = "5s",
      .max = 3600 * (uint64_t)1000000000,
      .help = "When a worker has not turned to its events for so long, the log says so, and where it stands; 0s: never."},

@@ -76,6 +76,7 @@ struct snapshot {
     struct listen_conf admin, probes;          /* at.len 0: none */
     enum log_to log_to;
     struct str log_path;
+    uint64_t memory_limit;                     /* bytes; UINT64_MAX: as the control group has it; 0: none */
     uint64_t watchdog;                         /* ns after which a worker is stuck: 5s; 0: nobody looks */
     uint64_t drain_delay, drain_timeout;       /* 0s, 8s */
     struct str user, group;                    /* who to become; names or numbers, "" : nobody else; the user's own */

@@ -565,7 +565,7 @@ void attempt_batch_end(struct attempt *a)
     struct request *r = a->req;
     if (r->over || !a->up || !r->responding)
         return;
-    if (r->down->ops->flush(r->down) > STREAM_HIGH && !r->up_paused) {
+    if (r->down->ops->flush(r->down) > r->worker->high && !r->up_paused) {
         r->up_paused = true;
         metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
         a->up->ops->pause(a->up);

@@ -20,18 +20,30 @@
 
 void body_pause(struct request *r)
 {
+    r->body_held = false;
     if (r->down_paused)
         return;
     r->down_paused = true;
     r->down->ops->pause(r->down);
 }
 
-void body_resume(struct request *r)
+void body_let_in(struct request *r)
 {
+    r->body_held = false;
     if (!r->down_paused)
         return;
     r->down_paused = false;
     r->down->ops->resume(r->down);
+}
+
+void body_resume(struct request *r)
+{
+    if (r->worker->memory == MEMORY_FINE || r->body_in > 0 || !r->down_paused) {
+        body_let_in(r);
+    } else if (!r->body_held) {
+        r->body_held = true;
+        metric_add(&r->worker->metrics, METRIC_bodies_held_total, 1);
+    }
 }
 
 /* Bodies are kept in whole blocks. */
@@ -195,7 +207,7 @@ void request_batch_end(struct request *r)
 {
     if (r->over || !r->att.up || !r->att.connected)
         return;
-    if (r->att.up->ops->flush(r->att.up) > STREAM_HIGH && !r->down_paused) {
+    if (r->att.up->ops->flush(r->att.up) > r->worker->high && !r->down_paused) {
         metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
         body_pause(r);
     }

@@ -27,6 +27,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "listener.h"
+#include "memory.h"
 #include "names.h"
 #include "pages.h"
 #include "privileges.h"
@@ -263,6 +264,7 @@ static void change_finish(struct change *ch)
     unverified_tell(ch->snap);
     c->snap = ch->snap;
     watchdog_set(c->watchdog, c->snap->watchdog);
+    memory_set(c->memory, c->snap->memory_limit);
     /* Opened before the old ones are closed, so that what both have lives on. */
     healths_open(&c->healths, c->snap, clock_mono(&clock_real));
     probes_change(c->checks, &c->healths, known);

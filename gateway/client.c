@@ -91,7 +91,11 @@ static void client_cut(struct client *c)
     client_die(c);
 }
 
-bool client_is_last(const struct client *c) { return c->s.worker->draining || c->listener->leaving; }
+bool client_is_last(const struct client *c)
+{
+    const struct worker *w = c->s.worker;
+    return w->draining || c->listener->leaving || w->memory >= MEMORY_REQUESTS;
+}
 
 void client_arm(struct client *c, uint64_t ns)
 {

@@ -29,6 +29,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "listener.h"
+#include "memory.h"
 #include "names.h"
 #include "privileges.h"
 #include "probe.h"
@@ -314,6 +315,7 @@ static int workers_start(struct control *c, struct err *err)
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     watchdog_begin(c->watchdog, c->workers, c->threads, c->started);
+    memory_begin(c->memory, c->workers, c->started);
     return failed ? err_set(err, "cannot start worker %u of %u: %s", c->started + 1, c->n, strerror(failed)) : 0;
 }
 
@@ -345,6 +347,7 @@ static void parts_make(struct control *c)
     c->crowd = crowd_new(&secret, CROWD_MOST);
     c->reload = reload_new(c);
     c->watchdog = watchdog_new(c->base);
+    c->memory = memory_new(c->base);
     c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
     c->names = names_new(c->resolver, addresses_came, c);
@@ -394,6 +397,7 @@ static int control_start(struct control *c, struct err *err)
 static void workers_end(struct control *c)
 {
     watchdog_end(c->watchdog);
+    memory_end(c->memory);
     if (c->started > 0)
         order_all(c, order_stop);
     for (unsigned i = 0; i < c->started; i++)
@@ -432,6 +436,7 @@ static void control_fini(struct control *c)
     tls_tickets_free(&c->tickets);
     crowd_free(&c->crowd);
     watchdog_free(&c->watchdog);
+    memory_free(&c->memory);
     mem_free(c->workers);
     mem_free(c->threads);
 }

@@ -16,6 +16,7 @@ struct access_log;
 struct admin;
 struct conf_watch;
 struct crowd;
+struct memory;
 struct names;
 struct probes;
 struct reload;
@@ -44,6 +45,7 @@ struct control {
     struct event *mail_event;
     struct access_log *log;          /* NULL: none is written */
     struct watchdog *watchdog;
+    struct memory *memory;
     struct resolver *resolver;
     struct names *names;
     struct admin *admin, *probes;

@@ -116,7 +116,7 @@ struct request {
     bool expect_continue, te_trailers, absolute, has_host;
     bool head_method;                        /* HEAD */
     bool committed, responding;              /* responding: the final head was given to the down */
-    bool down_paused, up_paused;
+    bool down_paused, up_paused, body_held;  /* body_held: it would be read, but memory is short (relief.h) */
     bool over;                               /* ended: nothing is called any more */
     bool resizes_request;                    /* some filter entered changes the length of the request's body */
     bool client_fin, upstream_fin;           /* of a tunnel */
@@ -227,7 +227,7 @@ bool leg_fall_back(struct request *, enum reason, enum ended_by, bool asked);
 
 /* body.c: the request's body on its way up */
 void body_pause(struct request *);
-void body_resume(struct request *);
+void body_resume(struct request *), body_let_in(struct request *);     /* let_in: however short memory is */
 void body_begin(struct request *);                           /* an attempt is connected: what is kept goes up, then the rest */
 void body_to_up(struct request *, struct slice);             /* the sink behind the hooks */
 bool body_repeatable(const struct request *);

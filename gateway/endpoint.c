@@ -204,6 +204,13 @@ void endpoint_outdated(struct endpoint *e)
         upconn_close_idle(e);
 }
 
+void endpoints_close_idle(struct worker *w)
+{
+    for (size_t i = 0; i < w->endpoints.size; i++)
+        for (struct list *l = w->endpoints.by_id[i].next; l != &w->endpoints.by_id[i]; l = l->next)
+            upconn_close_idle(container_of(l, struct endpoint, by_id));
+}
+
 /* ---- addresses ---- */
 
 static void port_fill(struct address *a, uint16_t port)

@@ -58,6 +58,8 @@ void endpoints_fini(struct endpoints *);                     /* all of them were
 struct endpoint *endpoint_hold(struct worker *, const struct upstream_conf *, size_t i, struct health *);
 /* The last one closes idle connections and frees; no attempt may be left then. */
 void endpoint_drop(struct endpoint *);
+/* Closes the idle connections to all of them. */
+void endpoints_close_idle(struct worker *);
 /* Closes its idle connections, and keeps none any more, unless the current view has it. */
 void endpoint_outdated(struct endpoint *);
 

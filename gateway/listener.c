@@ -262,11 +262,13 @@ struct listener *listener_new(struct worker *w, struct view *view, const struct 
 
 void listener_start(struct listener *l)
 {
-    if (l->event || l->fd < 0)
+    if (l->event || l->fd < 0 || l->worker->memory >= MEMORY_CONNECTIONS)
         return;
     l->event = event_new(l->worker->base, l->fd, EV_READ | EV_PERSIST, listener_event, l);
     check(l->event && event_add(l->event, NULL) == 0);
 }
+
+void listener_hold(struct listener *l) { listener_pause(l); }
 
 void listener_last_call(struct listener *l)
 {

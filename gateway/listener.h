@@ -61,7 +61,9 @@ void listener_release(struct listener *);
 struct admission listener_admit(struct listener *, const struct ip *peer) must_check;
 /* The whole answer to a connection that is refused; nothing is read of the request that it answers. Returns its length. */
 size_t listener_refusal(const struct admission *, char *out, size_t cap);
-void listener_start(struct listener *);
+void listener_start(struct listener *);          /* unless memory is too short for it */
+/* Nothing is accepted until listener_start(); what comes waits in the kernel. */
+void listener_hold(struct listener *);
 /* It will stop soon: connections are taken as they come, without their first bytes, for one that the kernel holds
  * back would be reset when the socket closes. */
 void listener_last_call(struct listener *);

@@ -7,6 +7,7 @@
 #include "control_impl.h"
 #include "crowd.h"
 #include "figures.h"
+#include "memory.h"
 #include "names.h"
 #include "reload.h"
 #include "watchdog.h"
@@ -23,6 +24,7 @@ static void page_metrics(void *ctx, struct page *page)
     reload_metrics(c->reload, page);
     crowd_metrics(c->crowd, page);
     watchdog_metrics(c->watchdog, clock_mono(&clock_real), page);
+    memory_metrics(c->memory, page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)access_log_dropped(c->log) + reload_log_dropped(c->reload));

@@ -130,6 +130,10 @@ static void refuse_method(struct request *r)
 static enum progress step_route(struct request *r)
 {
     const struct route_conf *route;
+    if (r->worker->memory >= MEMORY_REQUESTS) {
+        request_fail(r, REASON_memory_short, BY_US, NULL);
+        return PARKED;
+    }
     route_find(r->view->snap->router, r->host, r->head.method, r->path, &r->head, &r->hit);
     route = r->hit.route;
     if (!route) {
@@ -352,6 +356,8 @@ void request_fail(struct request *r, enum reason reason, enum ended_by by, const
         r->reply.retry_after = r->leg.refused_until - worker_now(r->worker);
     else if (reason == REASON_no_endpoint || reason == REASON_unresolved)
         r->reply.retry_after = upstream_wait(r->leg.upstream);
+    else if (reason == REASON_memory_short)
+        r->reply.retry_after = NSEC_PER_SEC;
     respond_reply(r);
 }
 

@@ -8,6 +8,7 @@
 #include "lib/mem.h"
 
 #include <stdint.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,3 +47,5 @@ char *mem_strdup(const char *text)
 }
 
 void mem_free(void *at) { free(at); }
+
+void mem_trim(void) { (void)malloc_trim(0); }

@@ -20,5 +20,6 @@ __attribute__((returns_nonnull, alloc_size(2)))
 void *mem_realloc(void *old, size_t size);          /* never NULL */
 char *mem_strdup(const char *text);                 /* the caller owns it */
 void  mem_free(void *);                             /* NULL is legal */
+void  mem_trim(void);                               /* what is free goes back to the system; takes time */
 
 #endif

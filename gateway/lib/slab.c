@@ -9,6 +9,8 @@
  */
 #include "lib/slab.h"
 
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include "lib/mem.h"
 
@@ -30,6 +32,70 @@ void slab_fini(struct slab *s)
         mem_free(c);
     }
     *s = (struct slab){.size = s->size, .batch = s->batch};
+}
+
+static int chunk_order(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)*(struct chunk *const *)a, y = (uintptr_t)*(struct chunk *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The chunk that the object is of: the last one that begins before it. */
+static size_t chunk_of(struct chunk *const *v, size_t n, const void *object)
+{
+    size_t low = 0, high = n;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        *((uintptr_t)v[middle] < (uintptr_t)object ? &low : &high) = middle;
+    }
+    return low;
+}
+
+static void drop_free_of(struct slab *s, struct chunk *const *v, size_t n, const size_t *idle)
+{
+    void **at = &s->free;
+    while (*at) {
+        if (idle[chunk_of(v, n, *at)] == s->batch)
+            *at = *(void **)*at;
+        else
+            at = (void **)*at;
+    }
+}
+
+/* Of the newest chunk some were never out: they count as free, and go with it. */
+void slab_trim(struct slab *s)
+{
+    size_t n = 0, i = 0, newest;
+    if (SLAB_HEAP || !s->chunks)
+        return;
+    for (struct chunk *c = s->chunks; c; c = c->next)
+        n++;
+    struct chunk **v = mem_array(n, sizeof(*v));
+    size_t *idle = mem_array(n, sizeof(*idle));
+    for (struct chunk *c = s->chunks; c; c = c->next)
+        v[i++] = c;
+    qsort(v, n, sizeof(*v), chunk_order);
+    for (void *o = s->free; o; o = *(void **)o)
+        idle[chunk_of(v, n, o)]++;
+    newest = chunk_of(v, n, (struct chunk *)s->chunks + 1);
+    idle[newest] += s->fresh_left;
+    drop_free_of(s, v, n, idle);
+    if (idle[newest] == s->batch) {
+        s->fresh = NULL;
+        s->fresh_left = 0;
+    }
+    for (void **at = &s->chunks; *at;) {
+        struct chunk *c = *at;
+        if (idle[chunk_of(v, n, c + 1)] == s->batch) {
+            *at = c->next;
+            s->total -= s->batch;
+            mem_free(c);
+        } else {
+            at = (void **)&c->next;
+        }
+    }
+    mem_free(v);
+    mem_free(idle);
 }
 
 static void chunk_add(struct slab *s)

@@ -6,8 +6,8 @@
 #include "check.h"
 
 /*
- * Objects of one size, handed out and taken back without the heap. One thread. Memory goes back to the system only in
- * slab_fini(), which checks that everything came back. Under AddressSanitizer each object is its own heap block.
+ * Objects of one size, handed out and taken back without the heap. One thread. Memory goes back to the heap only in
+ * slab_trim() and slab_fini(), which checks that everything came back. Under AddressSanitizer each object is its own heap block.
  * Objects are aligned to 16 bytes.
  */
 struct slab {
@@ -33,6 +33,8 @@ struct slab {
 
 void slab_init(struct slab *, size_t size, size_t batch);
 void slab_fini(struct slab *);
+/* Gives chunks back to the heap of which no object is out. Takes time: for when memory is short. */
+void slab_trim(struct slab *);
 void *slab_zalloc(struct slab *);
 void *slab_alloc_slow(struct slab *);           /* of slab_alloc(): nothing on the free list */
 void slab_free_slow(struct slab *, void *);     /* of slab_free(): to the heap */

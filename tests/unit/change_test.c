@@ -16,6 +16,7 @@
 #include "probe.h"
 #include "reload.h"
 #include "resolve.h"
+#include "memory.h"
 #include "watchdog.h"
 #include "test.h"
 #include "dns_server.h"
@@ -93,6 +94,7 @@ static void begin(void)
     mailbox_init(&c->mail, false);
     c->resolver = resolver_new_with_servers(c->base, &clock_real, world.server.at, TIMEOUT_MS);
     c->watchdog = watchdog_new(NULL);
+    c->memory = memory_new(NULL);
     c->names = names_new(c->resolver, came, c);
     c->checks = probes_new(c->base, &clock_real, &c->healths, 1);
     c->reload = reload_new(c);
@@ -113,6 +115,7 @@ static void end(void)
     reload_free(&c->reload);
     names_free(&c->names);
     watchdog_free(&c->watchdog);
+    memory_free(&c->memory);
     resolver_free(c->resolver);
     probes_free(&c->checks);
     healths_close(&c->healths);

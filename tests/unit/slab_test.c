@@ -93,3 +93,33 @@ TEST(a_leak_and_a_second_free_are_bugs)
     EXPECT_DIES(fini_with_one_out, "check failed: s->used == 0");
     EXPECT_DIES(free_too_often, "check failed: s->used > 0");
 }
+
+TEST(trim_gives_back_whole_chunks_alone)
+{
+    enum { N = 40, BATCH = 8 };
+    struct slab s;
+    unsigned char *got[N];
+    slab_init(&s, 64, BATCH);
+    slab_trim(&s);
+    for (int i = 0; i < N; i++)
+        memset(got[i] = slab_alloc(&s), i, 64);
+    slab_free(&s, slab_alloc(&s));           /* a sixth chunk, of which most was never out */
+    for (int i = 0; i < N; i++)
+        if (i != 3 && i != 25)               /* of the first and the fourth one stays */
+            slab_free(&s, got[i]);
+    slab_trim(&s);
+    EXPECT_EQ(s.used, 2);
+    EXPECT_EQ(s.total, SLAB_HEAP ? 2 : 2 * BATCH);
+    for (int i = 0; i < N; i++)
+        if (i != 3 && i != 25)
+            memset(got[i] = slab_alloc(&s), i, 64);
+    for (int i = 0; i < N; i++) {
+        EXPECT_EQ(got[i][0], i);
+        EXPECT_EQ(got[i][63], i);
+        slab_free(&s, got[i]);
+    }
+    slab_trim(&s);
+    EXPECT_EQ(s.total, 0);
+    slab_free(&s, slab_alloc(&s));
+    slab_fini(&s);
+}
