@@ -98,7 +98,8 @@ DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store f
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench decide fuzz analyze valgrind clean help reload-test docs golden deps tests threaded fuzzers FORCE
+.PHONY: all run test unit check lint bench decide fuzz analyze valgrind clean help reload-test swap-test tls-scan docs golden deps tests threaded \
+        fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
 
@@ -146,6 +147,13 @@ chaos:  ## clients, endpoints and reloads of all sorts around the sanitized gate
 	@tests/tools/deps.sh build test
 	@$(MAKE) -s SANITIZE=address BUILD=build/san-address all
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) WEIR=build/san-address/weir $(PYTHON) tests/long/chaos.py
+
+swap-test: $(BUILD)/weir  ## 100 changes of a certificate under load, with figures; a minute
+	@WEIR_LONG=1 WEIR=$(BUILD)/weir $(PYTHON) tests/e2e/tls_test.py Swapped
+
+tls-scan: $(BUILD)/weir  ## testssl.sh and sslscan against both profiles of TLS (installs them); five minutes
+	@tests/tools/deps.sh scan
+	@$(PYTHON) tests/tools/tls_scan.py --weir $(BUILD)/weir $(SCAN)
 
 decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
 	@tests/tools/deps.sh build
