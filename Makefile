@@ -98,7 +98,7 @@ DECIDE := $(patsubst %,$(BUILD)/obj/%.o,bench/limit_decide filters/limit_store f
 TEST_OBJ += $(BUILD)/obj/bench/limit_decide.o
 LIBWEIR := $(BUILD)/libweir.a
 
-.PHONY: all run test unit check lint bench decide fuzz analyze valgrind clean help reload-test swap-test tls-scan docs golden deps tests threaded \
+.PHONY: all run test unit check lint bench decide fuzz analyze valgrind clean help reload-test slow-test swap-test tls-scan docs golden deps tests threaded \
         fuzzers FORCE
 
 all: $(BUILD)/weir  ## build the gateway: build/weir (the default)
@@ -154,6 +154,10 @@ swap-test: $(BUILD)/weir  ## 100 changes of a certificate under load, with figur
 tls-scan: $(BUILD)/weir  ## testssl.sh and sslscan against both profiles of TLS (installs them); five minutes
 	@tests/tools/deps.sh scan
 	@$(PYTHON) tests/tools/tls_scan.py --weir $(BUILD)/weir $(SCAN)
+
+slow-test: $(BUILD)/weir  ## slowhttptest with 8,000 slow clients of each kind beside a normal one (SLOW_TEST=--help); 4 minutes
+	@tests/tools/deps.sh slow
+	@WEIR=$(BUILD)/weir $(PYTHON) tests/long/slow_clients.py $(SLOW_TEST)
 
 decide:  ## what one decision of a token bucket costs among KEYS=1000000 keys, in time and memory: seconds
 	@tests/tools/deps.sh build

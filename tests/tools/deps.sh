@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh build|test|clang|fuzz|analyze|valgrind|bench|scan|image ...    installs what a purpose needs and is missing, on Debian and its kin
+# deps.sh build|test|clang|fuzz|analyze|valgrind|bench|scan|slow|image ...    installs what a purpose needs and is missing, on Debian and its
+# kin
 #
 # Silent when nothing is missing. Uses apt-get, through sudo when not root. DEPS=skip: does nothing.
 set -euo pipefail
@@ -21,12 +22,13 @@ for purpose in "$@"; do
     valgrind) packages+=(python3 valgrind libc6-dbg) ;;
     bench) packages+=(python3 wrk nghttp2-client nginx haproxy openssl util-linux strace valgrind) ;;
     scan) packages+=(python3 openssl testssl.sh sslscan) ;;
+    slow) packages+=(gcc libc6-dev python3 slowhttptest) ;;
     image)
         packages+=(python3 python3-yaml buildah podman podman-compose runc netavark aardvark-dns iptables iproute2 skopeo
                    mmdebstrap uidmap debian-archive-keyring util-linux)
         ;;
     *)
-        echo "deps: no such purpose: $purpose (build, test, clang, fuzz, analyze, valgrind, bench, scan or image)" >&2
+        echo "deps: no such purpose: $purpose (build, test, clang, fuzz, analyze, valgrind, bench, scan, slow or image)" >&2
         exit 2
         ;;
     esac
