@@ -94,7 +94,7 @@ static void client_cut(struct client *c)
 bool client_is_last(const struct client *c)
 {
     const struct worker *w = c->s.worker;
-    return w->draining || c->listener->leaving || w->memory >= MEMORY_REQUESTS;
+    return w->draining || c->listener->leaving || c->asked != c->listener->asked || w->memory >= MEMORY_REQUESTS;
 }
 
 void client_arm(struct client *c, uint64_t ns)
@@ -232,7 +232,7 @@ static void client_timeout(struct timer *t, uint64_t now)
         client_proxy_refuse(c, "the header did not come in time");
     else if (c->state == CLIENT_HEAD)
         request_refuse(client_refused_request(c), REASON_client_timeout, STR("head_timeout"));
-    else if (c->state == CLIENT_IDLE && stream_held(&c->s) > 0)
+    else if (c->state == CLIENT_IDLE && !c->fresh && stream_held(&c->s) > 0)
         client_watch(c, PACE_TAKES);     /* not idle: it is still taking what the kernel has of its answer */
     else
         client_close(c, REASON_client_timeout);
@@ -345,6 +345,7 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     c->down.ops = &client_ops;
     c->listener = l;
     l->clients++;
+    c->asked = l->asked;
     c->peer = *peer;
     forward_peer_init(&c->peer_text, peer);
     c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */

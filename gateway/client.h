@@ -49,6 +49,7 @@ struct client {
     struct forward_peer peer_text;
     struct proxy_ends *proxied;      /* what that header said; NULL: there was none */
     uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
+    uint16_t asked;                  /* the listener's when it came */
     uint8_t state;                   /* enum client_state */
     bool paused;                     /* nobody wants the request's body now */
     bool counted;                    /* in the worker's crowd: it leaves it when it dies */

@@ -26,6 +26,7 @@
 #include "lib/check.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "tls_context.h"
 #include "view.h"
 #include "worker.h"
 
@@ -297,13 +298,29 @@ void listener_stop(struct listener *l)
     l->fd = -1;
 }
 
+/* Who is connected got in under what was asked then: he is asked anew when he connects again. */
+static void clients_outdate(struct listener *l)
+{
+    struct list *all = &l->worker->all_clients;
+    l->asked++;
+    for (struct list *n = all->next, *next; n != all; n = next) {
+        struct client *c = container_of(n, struct client, link);
+        next = n->next;
+        if (c->listener == l)
+            client_drain(c);
+    }
+}
+
 void listener_set_view(struct listener *l, struct view *view, const struct listen_conf *conf)
 {
     struct view *old = l->view;
+    bool alike = tls_asks_alike(l->conf->tls, conf->tls);
     view_use(view);
     l->view = view;
     l->conf = conf;
     view_drop(old);
+    if (!alike)
+        clients_outdate(l);
 }
 
 void listener_leave(struct listener *l)

@@ -29,6 +29,7 @@ struct listener {
     bool owns_name;                  /* it removes the file of its unix socket: the first worker's does */
     bool leaving;                    /* its address is in the configuration no more */
     uint64_t door;                   /* what its address is called in the worker's crowd */
+    uint16_t asked;                  /* goes up when other certificates are asked of callers than before */
     unsigned clients;                /* that came by it and are not buried yet */
     struct timer pause;              /* for want of file descriptors */
     struct timer last;               /* while it leaves: when the socket closes */
@@ -49,7 +50,8 @@ int listener_socket(const struct listen_conf *, bool first, int *fd, struct err 
 
 /* Takes `fd` over; accepts nothing before listener_start(). The conf is of the view's snapshot. */
 struct listener *listener_new(struct worker *, struct view *, const struct listen_conf *, int fd);
-/* Requests that begin from now on do so under this view. Its socket and its connections stay. */
+/* Requests that begin from now on do so under this view. Its socket and its connections stay; but when other certificates are
+ * asked of callers now, each connection ends with its next answer, or at once if it is idle. */
 void listener_set_view(struct listener *, struct view *, const struct listen_conf *);
 /* For good, under the view that it has: a unix socket's file goes at once, what still comes in for a moment is taken, then the
  * socket closes. Each connection ends with its next answer, or when it was idle for too long, and with the last one, unseen,

@@ -62,6 +62,7 @@ struct tls_server {
     struct site_name *names;         /* sorted, each once */
     size_t n_names;
     bool tells;
+    unsigned char asks[1 + 32];      /* whether callers show a certificate and have to, and of which CAs */
 };
 
 void tls_server_ref(struct tls_server *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }
@@ -79,6 +80,13 @@ void tls_server_unref(struct tls_server **sp)
 }
 
 bool tls_server_tells(const struct tls_server *s) { return s->tells; }
+
+bool tls_asks_alike(const struct tls_conf *a, const struct tls_conf *b)
+{
+    if (!a || !b)
+        return a == b;
+    return a->server->tells == b->server->tells && memcmp(a->server->asks, b->server->asks, sizeof a->server->asks) == 0;
+}
 
 /* ---- names ---- */
 
@@ -229,7 +237,6 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
 static void site_set_id(const struct make *m, const struct site *site)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
-    const char asks = !m->clients.store ? 0 : m->conf->clients.optional ? 2 : 1;
     unsigned len = 0;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     check(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
@@ -237,8 +244,7 @@ static void site_set_id(const struct make *m, const struct site *site)
         (void)EVP_DigestUpdate(md, site->names.v[i].at, site->names.v[i].len);
         (void)EVP_DigestUpdate(md, "", 1);
     }
-    (void)EVP_DigestUpdate(md, &asks, 1);
-    (void)EVP_DigestUpdate(md, m->clients.digest, sizeof m->clients.digest);
+    (void)EVP_DigestUpdate(md, m->server->asks, sizeof m->server->asks);
     check(EVP_DigestFinal_ex(md, digest, &len) == 1 && len >= SSL_MAX_SID_CTX_LENGTH);
     EVP_MD_CTX_free(md);
     check(SSL_CTX_set_session_id_context(site->ctx, digest, SSL_MAX_SID_CTX_LENGTH) == 1);
@@ -345,6 +351,8 @@ static int server_make(struct snapshot *snap, struct tls_conf *conf, struct diag
     m.server->tells = conf->clients.header.len > 0;
     if (conf->clients.ca.len)
         res = tls_files_authorities(&m.files, yaml_get(conf->node, "clients"), conf->clients.ca, &m.clients);
+    m.server->asks[0] = m.clients.store ? conf->clients.optional ? 2 : 1 : 0;
+    memcpy(m.server->asks + 1, m.clients.digest, sizeof m.clients.digest);
     for (size_t i = 0; i < conf->n; i++)
         if (pair_make(&m, &conf->pairs[i]) != 0)
             res = -1;

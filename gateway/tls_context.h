@@ -24,6 +24,9 @@ SSL *tls_server_ssl(struct tls_server *);
 /* Has it a header to tell, so that the subject is worth keeping? */
 bool tls_server_tells(const struct tls_server *);
 
+/* Is who got in under the one let in by the other too, and known as well? NULL: plain. */
+bool tls_asks_alike(const struct tls_conf *, const struct tls_conf *);
+
 void tls_server_ref(struct tls_server *);            /* any thread */
 void tls_server_unref(struct tls_server **);         /* any thread; the last one frees */
 

@@ -10,6 +10,9 @@
 
 /* A client of a simulation that speaks TLS: OpenSSL over the bytes of a struct sim_conn. Include test.h before it. */
 
+/* With more keys of `tls`, or of the listener. */
+#define TLS_ASKS(MORE) "version: 1\nlisten: [{at: '127.0.0.1:8080', tls: {certificates: " \
+                       "{certificate: tests/conf/tls/server.pem, key: tests/conf/tls/server.key}" MORE "}}]\n"
 #define TLS_HEAD(MORE) "version: 1\nlisten: [{at: '127.0.0.1:8080', tls: {certificates: " \
                        "{certificate: tests/conf/tls/server.pem, key: tests/conf/tls/server.key}}" MORE "}]\n"
 #define TLS_ROUTES "upstreams: {api: {endpoints: [\"http://127.0.0.1:81\"]}}\nroutes: [{match: /, upstream: api}]\n"

@@ -312,3 +312,49 @@ TEST(cut_at_every_byte_of_the_handshake_and_a_request)
         }
     }
 }
+
+/* ---- reloads ---- */
+
+#define ASKING(VERIFY) TLS_ASKS(", clients: {ca: tests/conf/tls/ca.pem, verify: " VERIFY "}") TLS_ROUTES
+
+/* Callers stay over a reload; but who got in when less, or something else, was asked of him is asked anew. */
+TEST(who_got_in_under_other_rules_comes_again)
+{
+    static const struct { const char *before, *after; bool stays; } rows[] = {
+        {SIM_TLS, SIM_TLS, true},
+        {SIM_TLS, TLS_ASKS(", profile: modern") TLS_ROUTES, true},
+        {ASKING("optional"), ASKING("optional"), true},
+        {SIM_TLS, ASKING("required"), false},
+        {ASKING("optional"), ASKING("required"), false},
+        {ASKING("optional"), SIM_TLS, false},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(rows[i].before);
+        struct caller *idle = caller_new(s, TLS1_3_VERSION), *busy = caller_new(s, TLS1_3_VERSION);
+        go(idle);
+        go(busy);
+        say(idle, GET);
+        struct sim_conn *u = sim_next(s);
+        sim_say(u, OK);
+        go(idle);
+        say(busy, GET);
+        sim_reload(s, rows[i].after);
+        go(idle);
+        EXPECT_EQ(sim_closed(idle->c), !rows[i].stays);
+        EXPECT_EQ(idle->ended, !rows[i].stays);
+        EXPECT(!sim_closed(busy->c));
+        sim_say(u, OK);
+        go(busy);
+        EXPECT(busy->text && strstr(busy->text, "\r\n\r\nok"));
+        EXPECT_EQ(busy->text && strstr(busy->text, "Connection: close\r\n"), !rows[i].stays);
+        EXPECT_EQ(sim_closed(busy->c), !rows[i].stays);
+        struct caller *next = caller_new(s, TLS1_3_VERSION);
+        go(next);
+        EXPECT_EQ(next->broken, strstr(rows[i].after, "required") != NULL);
+        caller_free(next);
+        SIM_END(s);
+        caller_free(idle);
+        caller_free(busy);
+    }
+}
