@@ -81,7 +81,8 @@ struct tls {
     enum io end;                     /* what reads give from now on; IO_OK: it goes on */
     bool began;                      /* something has come */
     bool done;                       /* hands are shaken */
-    bool drained;                    /* the stream beneath had no more when it was asked last */
+    bool drained;                    /* the stream beneath had no more when it was asked last: */
+    bool sure;                       /* it said so; else a short read did */
     bool plain;
     bool eof;                        /* of the stream beneath */
     bool notified;                   /* close_notify was said */
@@ -137,7 +138,7 @@ static int bio_read(BIO *bio, char *at, int cap)
         return t->refused ? -1 : (int)n;
     }
     if (io == IO_AGAIN) {
-        t->drained = true;
+        t->drained = t->sure = true;
         return -1;
     }
     BIO_clear_retry_flags(bio);
@@ -337,29 +338,27 @@ static void answers_count(struct stream *s)
     failed(s);
 }
 
-/* Bytes that are no data may have been the last ones before an error, of which there is no second event (STREAM_LOOK_NS). They are
- * few; so whoever has nothing to show for them asks once more. */
-static bool ask_again(struct tls *t, size_t *silent)
+/* A short read may have been the last before an error, of which there is no second event (STREAM_LOOK_NS). To have nothing to show
+ * for it, as in a handshake or in half a record, is rare: so it is asked once more at once. */
+static bool ask_again(struct tls *t)
 {
-    if (!t->drained || t->silent == *silent || (t->server && !t->done))
-        return false;
-    *silent = t->silent;
-    t->drained = false;
-    return true;
+    bool again = t->drained && !t->sure;
+    if (again)
+        t->drained = false;
+    return again;
 }
 
 static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct tls *t = s->tls;
     enum io end = t->end;
-    size_t silent = t->silent;
     *n = 0;
-    t->drained = false;
+    t->drained = t->sure = false;
     while (end == IO_OK && *n < cap) {
         size_t got = 0;
         if (SSL_read_ex(t->ssl, (char *)at + *n, cap - *n, &got) != 1) {
             end = read_end(s);
-            if (end == IO_AGAIN && *n == 0 && ask_again(t, &silent))
+            if (end == IO_AGAIN && *n == 0 && ask_again(t))
                 end = IO_OK;
         } else {
             t->silent = 0;
@@ -516,12 +515,11 @@ enum tls_shake tls_shake(struct stream *s)
 {
     struct tls *t = s->tls;
     enum io end = t->end;
-    size_t silent = t->silent;
-    t->drained = false;
+    t->drained = t->sure = false;
     while (end == IO_OK && !t->done) {
         if (SSL_do_handshake(t->ssl) == 1)
             handshake_done(s);
-        else if ((end = read_end(s)) == IO_AGAIN && ask_again(t, &silent))
+        else if ((end = read_end(s)) == IO_AGAIN && ask_again(t))
             end = IO_OK;
         else if (end != IO_AGAIN && t->end != IO_ERR)
             failed(s);               /* plain HTTP, or an end in the middle */

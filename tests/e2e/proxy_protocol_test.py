@@ -49,6 +49,16 @@ class In(Case):
         except ConnectionResetError:
             pass
 
+    def test_a_reset_behind_bytes_is_seen(self):
+        """The system tells of both at once, and of the reset no second time."""
+        w = self.weir(CONF.replace("header_timeout: 1s, ", "") % ("127.0.0.1:@PORT@", "trusted: 127.0.0.1"))
+        for header in (ONE[:9], ONE, SIGNATURE, two("203.0.113.8", 1, "192.0.2.1", 2)[:-1]):
+            for _ in range(20):
+                p = w.dial()
+                p.send(header)
+                p.reset()
+        wait_until("all to be gone", lambda: w.metrics()["weir_client_connections"] == 0, 5)
+
     def test_who_the_caller_is(self):
         w = self.gateway()
         for header, caller in [(ONE, "203.0.113.7"), (two("203.0.113.8", 1, "192.0.2.1", 2), "203.0.113.8"),

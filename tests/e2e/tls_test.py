@@ -335,6 +335,25 @@ class Unwell(Tls):
                 p.send(hello[:at] + name + hello[at + 68:])
                 self.assertIn(p.take(1), (b"\x16", b"\x15"))
 
+    def test_a_reset_behind_bytes_is_seen(self):
+        """The system tells of both at once, and of the reset no second time."""
+        w = self.gate()
+        hello = self.hello()
+        begun = [dial(w.port) for _ in range(5)]
+        for p in begun:
+            p.send(hello[:20])
+        kept = [self.dial(w) for _ in range(5)]
+        wait_until("all to be there", lambda: w.metrics()["weir_client_connections"] == 10)
+        w.signal(signal.SIGSTOP)
+        for p in begun:
+            p.send(hello[20:50])
+            p.reset()
+        for p in kept:
+            os.write(p.sock.fileno(), b"\x17\x03\x03\x00\x50half a record")
+            p.reset()
+        w.signal(signal.SIGCONT)
+        wait_until("all to be gone", lambda: w.metrics()["weir_client_connections"] == 0, 5)
+
     def test_a_hello_that_is_never_whole_is_cut_in_time(self):
         w = self.gate(listen_more=", header_timeout: 300ms")
         with dial(w.port) as p:
