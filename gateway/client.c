@@ -278,6 +278,8 @@ void client_done(struct down *d, enum reason reason)
     if (c->state != CLIENT_BUSY && c->state != CLIENT_BODY)
         return;
     c->discard = x->body_done ? 0 : (uint32_t)x->left;
+    if (c->discard > 0)
+        c->s.readable = true;        /* STREAM_LOOK_NS */
     client_set_state(c, CLIENT_IDLE);
     client_arm_state(c);
     if (c->s.readable || c->in.rest || c->s.hangup)

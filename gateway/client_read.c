@@ -218,6 +218,8 @@ static size_t discard(struct client *c, struct str bytes)
     size_t n = bytes.len < c->discard ? bytes.len : c->discard;
     c->discard -= (uint32_t)n;
     pace_sent(&c->pace, n);
+    if (c->discard > 0)
+        c->s.readable = true;                /* STREAM_LOOK_NS */
     client_arm_state(c);
     return n;
 }

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import socket
 import threading
 
@@ -111,6 +112,24 @@ class Connections(Case):
             p.chunk()
         wait_until("it to be cancelled", lambda: m.stats()["in_flight"] == 0, 2)
         w.wait_log(reason="client_gone")
+
+    def test_a_reset_behind_an_unwanted_body_is_seen(self):
+        """The system tells of the bytes and of it at once, and of it no second time."""
+        w = self.weir("""version: 1
+listen: ["127.0.0.1:@PORT@"]
+admin: 127.0.0.1:@ADMIN@
+routes: [{match: /, respond: {status: 200, body: hello}}]
+""")
+        peers = [w.dial() for _ in range(5)]
+        for p in peers:
+            p.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nsome")
+            self.assertEqual(p.read_response().body, b"hello")
+        w.signal(signal.SIGSTOP)
+        for p in peers:
+            p.send(b"some more")
+            p.reset()
+        w.signal(signal.SIGCONT)
+        wait_until("all to be gone", lambda: w.metrics()["weir_client_connections"] == 0, 5)
 
 
 class Upstreams(Case):
