@@ -4,7 +4,7 @@ whatever the trouble of the moment allows, but never wrong bytes and never an en
 
 import json
 
-from wire import BadMessage, Closed
+from wire import BadMessage
 
 # What weir may say of its own where endpoints misbehave and limits are tight.
 TROUBLE = {"breaker_open", "no_endpoint", "connect_failed", "connect_timeout", "upstream_reset", "upstream_bad", "upstream_cut",
@@ -183,4 +183,3 @@ class Ask:
         self.ledger.counts["answers cut off"] += 1
 
 
-__all__ = ["Ask", "Closed", "CALM", "TROUBLE"]

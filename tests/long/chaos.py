@@ -9,8 +9,8 @@ come back, configurations and certificates are replaced by good and by broken on
 byte. Every answer to a client that did nothing wrong must be right.
 
 At quiet points, after the first minute, then now and then, and at the end, all clients leave; then no connection, request,
-slot, waiter, probe or buffered byte may be left in the gateway's figures, its open files must be those of the first quiet
-point, and its memory must not grow from one to the next. In the end it must leave with status 0, and no sanitizer may
+slot, waiter, probe or buffered byte may be left in the gateway's figures, its open files must be those of before they
+came, and its memory must not grow from one to the next. In the end it must leave with status 0, and no sanitizer may
 have anything to say. Prints a table of each minute and a summary; exit status 1 if anything was wrong.
 """
 
@@ -197,13 +197,14 @@ class World:
     async def run(self):
         await self.begin()
         print("seed %d, %d seconds, weir %d in %s" % (self.seed, self.args.seconds, self.weir.pid, self.directory), flush=True)
+        silence = quiet.Quiet(self)
+        await silence.before()
         end = time.monotonic() + self.args.seconds
         watch = asyncio.create_task(self.watch())
         self.crew = [cls(self, i) for cls, n in clients.CREW for i in range(n)
                      if not self.args.only or cls.__name__ in self.args.only.split(",")]
         self.crew += trouble.all_of(self)
         tasks = [asyncio.create_task(c.run()) for c in self.crew]
-        silence = quiet.Quiet(self)
         first = time.monotonic() + min(60, self.args.seconds / 4)
         while not self.over and time.monotonic() < end:
             await asyncio.sleep(min(0.5, max(0, end - time.monotonic())))
@@ -251,6 +252,8 @@ class World:
             print(row)
         for p in self.ledger.problems:
             print("WRONG: " + p)
+        for line in self.ledger.lines:
+            print("the log says: " + line)
         print("%d wrong" % c["problems"], flush=True)
         return 1 if c["problems"] else 0
 

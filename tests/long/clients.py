@@ -207,7 +207,7 @@ class SlowReader(Client):
         return [ask]
 
     async def life(self):
-        wire = await self.connect(rcvbuf=4096)
+        wire = await self.connect(rcvbuf=32768)
         wire.step = self.rng.choice([4000, 20000])
         quick, until = wire.recv_some, time.monotonic() + 20
 

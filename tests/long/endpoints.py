@@ -15,6 +15,7 @@ import asyncio
 import collections
 import os
 import random
+import re
 import socket
 import sys
 import urllib.parse
@@ -46,6 +47,7 @@ class Ledger:
         self.bytes = Bytes(seed)
         self.counts = collections.Counter()
         self.problems = []
+        self.wanted, self.lines = set(), []     # numbers in problems, and what the access log says of them
         self.worked = {}                # unsafe requests by number: how often they were worked on
         self.last = 0
 
@@ -55,6 +57,7 @@ class Ledger:
 
     def problem(self, text):
         self.counts["problems"] += 1
+        self.wanted.update(re.findall(r"\bi=(\d+)&", text)[:1])
         if len(self.problems) < 50:
             self.problems.append(text)
             print("PROBLEM: " + text, file=sys.stderr, flush=True)
@@ -138,7 +141,7 @@ class Conn:
             await self.answer(m, query, sender, "close")
             return False
         if framing == "chunked" or framing:
-            if (m.get("expect") or "").lower() == "100-continue":
+            if any("100-continue" in v.lower() for v in m.all("expect")):
                 self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self.body(m, query, framing)
         if self.endpoint.wild and mood == "errors" and self.rng.random() < 0.7 or "a" in query:

@@ -15,7 +15,7 @@ ZERO = ("weir_client_connections ", "weir_requests_in_flight ", "weir_tunnels ",
         "weir_concurrency_waiting{", "weir_breaker_probes{")
 NEVER = ('weir_requests_total{reason="internal"}', 'weir_requests_total{reason="filter_failed"}')
 GROWTH = 6e6                    # bytes that memory may swing by
-PATIENCE = 40
+PATIENCE = 15                   # seconds: longer than anything takes to be noticed, shorter than every timeout
 
 
 def rss(pid):
@@ -78,6 +78,10 @@ class Quiet:
         if status != 200:
             self.problem("the first configuration is refused: %r" % body[:1000])
 
+    async def before(self):
+        """Nobody has come yet: these are the files that it may have open."""
+        await self.look_at_files()
+
     @staticmethod
     def left(figures):
         return {k: v for k, v in figures.items() if v and (k + " ").startswith(ZERO)}
@@ -132,13 +136,13 @@ class Quiet:
 
     async def look_at_files(self):
         """Health checks come and go, so the fewest of some looks count."""
-        until, fewest = time.monotonic() + PATIENCE / 4, None
+        until, fewest = time.monotonic() + PATIENCE / 2, None
         while time.monotonic() < until:
             now = collections.Counter(files(self.pid))
             fewest = now if fewest is None else fewest & now
             if self.files is not None and not fewest - self.files:
                 break
-            if self.files is None and time.monotonic() > until - PATIENCE / 4 + 3:
+            if self.files is None and time.monotonic() > until - PATIENCE / 2 + 3:
                 break
             await asyncio.sleep(0.02)
         if self.files is None:

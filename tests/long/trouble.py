@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 
 import variants
@@ -173,6 +174,9 @@ class Rotator(Maker):
                 self.ledger.problem("a line of the log is no JSON: %r" % line[:500])
                 continue
             self.ledger.counts["log lines"] += 1
+            number = re.search(r"\?i=(\d+)&", said.get("target") or "")
+            if number and number.group(1) in self.ledger.wanted:
+                self.ledger.lines.append(line.decode())
             if said.get("reason") in ("internal", "filter_failed"):
                 self.ledger.problem("the log says %r" % line[:500])
 

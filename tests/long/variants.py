@@ -30,7 +30,7 @@ def listeners(p, rng):
     later = rng.choice(["", ", half_close: keep"]) if rng else ""
     profile = ", tickets: false" if rng and rng.random() < 0.3 else ""
     asks = ", clients: {ca: %s, verify: optional, header: x-subject}" % p.path("ca.pem") if rng and rng.random() < 0.5 else ""
-    times = "header_timeout: 15s, body_timeout: 15s, keepalive_timeout: %ds" % (rng.choice([30, 40, 60]) if rng else 30)
+    times = "header_timeout: 30s, body_timeout: 30s, keepalive_timeout: %ds" % (rng.choice([40, 50, 60]) if rng else 40)
     certificates = ", ".join("{certificate: %s, key: %s}" % (p.path(n + ".pem"), p.path(n + ".key")) for n in NAMES)
     lines = ["{at: '127.0.0.1:%d', %s, filters: [ids]%s}" % (p.plain, times, later),
              "{at: '127.0.0.1:%d', %s, tls: {certificates: [%s]%s%s}}" % (p.tls, times, certificates, profile, asks),
