@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -194,7 +195,7 @@ static int files_add(scmp_filter_ctx f, enum sandbox_log log)
 static int sockets_add(scmp_filter_ctx f)
 {
     static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
-    static const unsigned long asked[] = {FIONREAD, FIONBIO, TCGETS};
+    static const unsigned long asked[] = {FIONREAD, SIOCOUTQ, FIONBIO, TCGETS};
     int res = 0;
     for (size_t i = 0; res == 0 && i < sizeof families / sizeof *families; i++)
         res = when(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 0, UINT32_MAX, (uint64_t)families[i]);

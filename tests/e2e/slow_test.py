@@ -9,6 +9,8 @@ from harness import Case, Peer, main, request_bytes, wait_until
 MIB = 1 << 20
 LISTEN = '{at: "127.0.0.1:@PORT@", body_timeout: 1s, min_rate: %s}'
 
+SEALED = "workers: 1\nsandbox: {seccomp: true}"      # what the kernel holds can be asked for there, too
+
 
 def dial(w, window=None):
     s = socket.socket()
@@ -21,7 +23,7 @@ def dial(w, window=None):
 
 class Readers(Case):
     def test_a_steady_one_behind_a_large_send_buffer(self):
-        w = self.proxy(self.mock(), listen=LISTEN % "0B", top="workers: 1")
+        w = self.proxy(self.mock(), listen=LISTEN % "0B", top=SEALED)
         with dial(w, 65536) as p:
             p.send(request_bytes(path="/bytes/%d" % (6 * MIB)))
             start, got = time.monotonic(), 0
