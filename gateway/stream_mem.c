@@ -51,7 +51,7 @@ static enum io mem_writev(struct stream *s, const struct iovec *v, int n, size_t
 {
     struct mem_end *e = s->mem;
     *done = 0;
-    if (e->reset_in)
+    if (e->reset_in || e->fin_out)
         return IO_ERR;
     for (int i = 0; i < n; i++) {
         size_t room = e->window > e->out_len ? e->window - e->out_len : 0;

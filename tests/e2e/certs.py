@@ -12,7 +12,8 @@ def run(*args, cwd=None, check=True):
     return done
 
 
-KEYS = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["-newkey", "rsa:2048"]}
+KEYS = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["-newkey", "rsa:2048"],
+        "weak": ["-newkey", "rsa:1024"]}
 
 
 class CA:
@@ -25,21 +26,28 @@ class CA:
     def path(self, name):
         return os.path.join(self.directory, name)
 
-    def issue(self, name, san="", subject=None, kind="ec", days=30, use="serverAuth", start=None):
+    def issue(self, name, san="", subject=None, kind="ec", days=30, use="serverAuth", ca=False):
         """Signs a certificate for names such as "DNS:a.example"; returns the paths of the certificate and its key."""
         pem, key = self.path(name + ".pem"), self.path(name + ".key")
         csr, ext = self.path(name + ".csr"), self.path(name + ".ext")
         run("req", "-new", *KEYS[kind], "-nodes", "-keyout", key, "-out", csr, "-subj", subject or "/CN=" + name)
         with open(ext, "w") as f:
-            f.write("basicConstraints=CA:FALSE\nextendedKeyUsage=%s\n" % use)
+            f.write("basicConstraints=critical,CA:TRUE\n" if ca else "basicConstraints=CA:FALSE\nextendedKeyUsage=%s\n" % use)
             f.write("subjectAltName=%s\n" % san if san else "")
         self.serial += 1
         run("x509", "-req", "-in", csr, "-CA", self.pem, "-CAkey", self.key, "-set_serial", str(self.serial),
             "-days", str(days), "-extfile", ext, "-out", pem)
         return pem, key
 
-    def expired(self, name, san):
-        """One that was valid for a day, years ago."""
+    def below(self, name):
+        """A CA that this one has signed."""
+        ca = CA.__new__(CA)
+        ca.directory, ca.name, ca.serial = self.directory, name, 1
+        ca.pem, ca.key = self.issue(name, ca=True)
+        return ca
+
+    def expired(self, name, san, start="20200101000000Z", end="20200102000000Z"):
+        """One that was valid for a day, years ago; or from and until when is said."""
         pem, key = self.issue(name, san)
         folder = self.path(name + "-db")
         os.mkdir(folder)
@@ -49,7 +57,7 @@ class CA:
             with open(os.path.join(folder, file), "w") as f:
                 f.write(text)
         run("ca", "-batch", "-config", os.path.join(folder, "c.cnf"), "-in", self.path(name + ".csr"), "-cert", self.pem,
-            "-keyfile", self.key, "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-out", pem, "-notext",
+            "-keyfile", self.key, "-startdate", start, "-enddate", end, "-out", pem, "-notext",
             "-extfile", self.path(name + ".ext"))
         return pem, key
 

@@ -158,7 +158,7 @@ class Names(Tls):
                                           (("b", "b.example"), ("star", "*.b.example"), ("one", "one.b.example"))]
         w = self.gate(certificates=pairs)
         for name, wanted in (("b.example", "b"), ("x.b.example", "star"), ("ONE.b.example", "one"), ("one.b.example", "one"),
-                             ("y.x.b.example", "site"), ("unknown.example", "site"), ("a.wild.example", "site"), (None, "site")):
+                             ("y.x.b.example", "site"), ("B.Example.", "b"), ("unknown.example", "site"), ("a.wild.example", "site"), (None, "site")):
             self.assertEqual(self.subject(w, name), wanted, name)
 
     def test_two_kinds_of_keys_of_one_name(self):
@@ -168,6 +168,16 @@ class Names(Tls):
             c = self.context(maximum_version=ssl.TLSVersion.TLSv1_2, check_hostname=False)
             c.set_ciphers(ciphers)
             self.assertEqual(self.subject(w, "test.example", c), wanted)
+
+    def test_what_stands_between_it_and_the_root_is_sent(self):
+        middle = self.ca.below("middle")
+        pem, key = middle.issue("leaf", "DNS:test.example")
+        with open(pem, "ab") as f, open(middle.pem, "rb") as more:
+            f.write(more.read())
+        w = self.gate(certificates=[(pem, key)])
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            c = self.context(minimum_version=version, maximum_version=version)
+            self.assertEqual(self.ask(w, context=c).status, 200)
 
     def test_staple(self):
         staple = self.ca.staple("site", self.pem, 2)
@@ -272,6 +282,12 @@ class Callers(Tls):
         w = self.proxy(self.up, listen="['127.0.0.1:@PORT@', {at: 'unix:%s/s', %s}]" % (self.directory, self.tls_yaml(
             more=", clients: {ca: %s, header: x-caller}" % self.ca.pem)))
         w.ask("/", headers=[("X-Caller", "CN=root")])
+        self.assertEqual(self.seen[0].all("x-caller"), [])
+
+    def test_a_subject_that_is_too_long_is_not_told_in_part(self):
+        long = self.ca.issue("long", subject="/CN=x" + "".join("/OU=" + "%02d" % i * 30 for i in range(40)), use="clientAuth")
+        w = self.gate_of("required")
+        self.assertEqual(self.ask(w, "/", context=self.with_certificate(long)).status, 200)
         self.assertEqual(self.seen[0].all("x-caller"), [])
 
     def test_a_session_keeps_the_subject(self):
@@ -434,6 +450,8 @@ class Files(Tls):
         self.bad(self.pem, other[1], "E072", "not the key of the certificate")
         self.bad(self.pem, self.pem, "E072", "no private key")
         self.bad(*self.ca.expired("old", "DNS:old.example"), "E071", "expired", "2020-01-02")
+        self.bad(*self.ca.expired("new", "DNS:new.example", "20900101000000Z", "20910101000000Z"), "E071", "not valid before 2090-01-01")
+        self.bad(*self.ca.issue("weak", "DNS:weak.example", kind="weak"), "E071", "key too small")
         locked = os.path.join(self.directory, "locked.key")
         run("ec", "-in", self.key, "-aes128", "-passout", "pass:x", "-out", locked)
         self.bad(self.pem, locked, "E072", "encrypted")

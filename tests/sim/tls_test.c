@@ -202,21 +202,23 @@ TEST(an_answer_that_closes_ends_with_a_close_notify)
 /* An answer that is cut must not look whole: neither a close_notify behind it, nor half of a record before one. */
 TEST(an_answer_that_is_cut_has_no_close_notify)
 {
-    static const size_t windows[] = {0, 100};
     for (size_t i = 0; i < 4; i++) {
         test_row("%zu", i);
         struct sim *s = sim_new(SIM_TLS);
-        s->client_window = windows[i / 2];
+        s->client_window = i / 2 ? 100 : 0;
         struct caller *t = caller_new(s, versions[i % 2]);
         go(t);
         say(t, "GET / HTTP/1.0\r\nHost: h\r\n\r\n");
         struct sim_conn *u = sim_next(s);
+        t->c->stalled = i / 2;
         sim_say(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
         sim_reset(u);
         sim_run(s);
-        go(t);
         EXPECT(sim_closed(t->c));
-        EXPECT(!t->ended);
+        t->c->end.window = SIZE_MAX;
+        sim_drink(t->c, 1000);
+        go(t);
+        EXPECT(!t->ended && !t->broken);
         SIM_END(s);
         caller_free(t);
     }
@@ -225,9 +227,9 @@ TEST(an_answer_that_is_cut_has_no_close_notify)
 TEST(a_request_and_an_end_in_one_piece)
 {
     static const char *const keep[] = {SIM_TLS, TLS_HEAD(", half_close: keep") TLS_ROUTES};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 8; i++) {
         test_row("%zu", i);
-        struct sim *s = sim_new(keep[i / 2]);
+        struct sim *s = sim_new(keep[i / 2 % 2]);
         struct caller *t = caller_new(s, versions[i % 2]);
         size_t n;
         go(t);
@@ -235,9 +237,10 @@ TEST(a_request_and_an_end_in_one_piece)
         SSL_shutdown(t->ssl);
         while (post(t)) {
         }
-        sim_fin(t->c);
+        if (i / 4)
+            sim_fin(t->c);
         sim_run(s);
-        if (i / 2) {
+        if (i / 2 % 2) {
             sim_say(sim_next(s), OK);
             go(t);
             EXPECT_HEARD(t, OK);
@@ -310,6 +313,30 @@ TEST(cut_at_every_byte_of_the_handshake_and_a_request)
             caller_free(t);
             ERR_clear_error();
         }
+    }
+}
+
+/* ---- staples ---- */
+
+#define STAPLING "version: 1\nlisten: [{at: '127.0.0.1:8080', tls: {certificates: {certificate: tests/conf/tls/server.pem, " \
+                 "key: tests/conf/tls/server.key, ocsp: tests/conf/tls/server.ocsp}}}]\n" TLS_ROUTES
+
+TEST(a_staple_is_sent_to_who_asks_until_it_is_out_of_date)
+{
+    for (size_t i = 0; i < 6; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(STAPLING);
+        const unsigned char *got = NULL;
+        if (i / 2 == 2)
+            s->clock.manual_wall += 300ull * 365 * 24 * 3600 * NSEC_PER_SEC;
+        struct caller *t = caller_new(s, versions[i % 2]);
+        if (i / 2 > 0)
+            SSL_set_tlsext_status_type(t->ssl, TLSEXT_STATUSTYPE_ocsp);
+        go(t);
+        EXPECT(SSL_is_init_finished(t->ssl));
+        EXPECT_EQ(SSL_get_tlsext_status_ocsp_resp(t->ssl, &got) > 0, i / 2 == 1);
+        SIM_END(s);
+        caller_free(t);
     }
 }
 
