@@ -98,7 +98,7 @@ static bool read_duration(struct str text, uint64_t *ns)
 
 static bool read_range(struct str text, uint64_t range[2])
 {
-    const char *dots = memmem(text.at, text.len, "..", 2);
+    const char *dots = text.len ? memmem(text.at, text.len, "..", 2) : NULL;
     if (!dots) {
         bool ok = read_duration(text, &range[0]);
         range[1] = range[0];

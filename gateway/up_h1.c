@@ -134,11 +134,14 @@ static enum reason upconn_awaited(const struct upconn *c, const char **word)
 static void upconn_timeout(struct timer *t, uint64_t now)
 {
     struct upconn *c = container_of(t, struct upconn, timer);
-    bool over = c->up.att && now >= c->up.att->req->deadline;
     if (c->state == UPCONN_IDLE) {
         endpoint_unpool(c->endpoint, c);
         upconn_close(c);
-    } else if (c->looks && !over) {
+        return;
+    }
+    check(c->up.att != NULL);        /* only an idle one is nobody's */
+    bool over = now >= c->up.att->req->deadline;
+    if (c->looks && !over) {
         upconn_look(c);
     } else if (upconn_awaits_client(c) && !over) {
         upconn_arm(c, TIME_NEVER);   /* until the deadline; more of the body sets it anew */
