@@ -72,7 +72,7 @@ static int ask(struct fixture *f, const char *request, const char *body)
     at.sin_port = htons((uint16_t)admin_port(f->admin));
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     EXPECT_EQ(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
-    int n = snprintf(head, sizeof head, "%sHost: h\r\nContent-Length: %zu\r\n\r\n%s", request, strlen(body), body);
+    int n = snprintf(head, sizeof head, "%sHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", request, strlen(body), body);
     EXPECT_EQ(send(fd, head, (size_t)n, MSG_NOSIGNAL), n);
     return fd;
 }
