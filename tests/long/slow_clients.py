@@ -24,9 +24,10 @@ sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 from harness import Closed, Mock, Peer, Weir, raise_files, request_bytes   # noqa: E402
 
 P99_MS, KIB = 50, 16
+# slowhttptest sends on all connections in one moment, every -i seconds (its own default is 10).
 KINDS = {
-    "headers": ["-H", "-i", "5", "-x", "24", "-t", "GET"],
-    "body": ["-B", "-i", "5", "-s", "65536", "-x", "10", "-t", "POST"],
+    "headers": ["-H", "-i", "10", "-x", "24", "-t", "GET"],
+    "body": ["-B", "-i", "10", "-s", "65536", "-x", "10", "-t", "POST"],
     "read": ["-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "1"],
 }
 # What the slow readers ask for is no more than the kernel has room for, 8,000 times over two connections (tcp_mem).
@@ -35,7 +36,7 @@ PATHS = {"headers": "/bytes/100", "body": "/whole", "read": "/bytes/%d" % (96 <<
 CONF = """version: 1
 listen: [{at: "127.0.0.1:@PORT@"%s}]
 admin: 127.0.0.1:@ADMIN@
-workers: %d
+workers: %s
 log: {to: none}
 upstreams:
   api: {endpoints: ["%s"]}
@@ -85,15 +86,11 @@ def attack(kind, args, port, shim, seconds):
                             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def connections(w):
-    return w.metrics()["weir_client_connections"]
-
-
 def run(kind, args, shim, directory):
     mock, other = Mock(directory), Mock(directory)       # what the slow ones do to their upstream is not what is measured
     w = Weir(directory, CONF % (args.set, args.workers, mock.url, other.url))
     tool, normal = None, Normal(w.port, args.asks)
-    most = {"open": 0, "rss": 0, "bytes": 0}
+    most = {"open": 0, "rss": 0, "lag": 0}
     rounds = 0
     try:
         alone = Normal(w.port, args.asks)
@@ -108,7 +105,9 @@ def run(kind, args, shim, directory):
             if tool is None or tool.poll() is not None:
                 rounds += 1
                 tool = attack(kind, args, w.port, shim, max(5, int(end - time.monotonic())))
-            n, now = connections(w) - 1, w.rss()
+            metrics = w.metrics()
+            n, now = metrics["weir_client_connections"] - 1, w.rss()
+            most["lag"] = max([most["lag"]] + [1000 * v for k, v in metrics.items() if k.startswith("weir_worker_lag_seconds")])
             most["open"], most["rss"] = max(most["open"], n), max(most["rss"], now)
             time.sleep(0.5)
         metrics = w.metrics()
@@ -125,10 +124,10 @@ def run(kind, args, shim, directory):
     kib = (most["rss"] - rss) / 1024 / max(1, most["open"])
     good = normal.ms(0.99) <= P99_MS and not normal.failed and kib <= KIB
     print("%-8s %5d connections open at most, %2d rounds | normal client: %d requests, %d failed, p50 %.2f ms, p99 %.2f ms, "
-          "max %.0f ms (alone: %.2f, %.2f) | %.1f KiB a connection (RSS %.1f to %.1f MiB) | let go: %d bodies, %d readers | %s"
+          "max %.0f ms (alone: %.2f, %.2f) | %.1f KiB a connection (RSS %.1f to %.1f MiB) | let go: %d bodies, %d readers | slow turns: %d, longest %.0f ms | %s"
           % (kind, most["open"], rounds, len(normal.times), len(normal.failed), normal.ms(0.5), normal.ms(0.99), normal.ms(1),
              alone.ms(0.5), alone.ms(0.99), kib, rss / 2**20, most["rss"] / 2**20, metrics["weir_slow_bodies_total"],
-             metrics["weir_slow_readers_total"], "good" if good else "NOT GOOD"), flush=True)
+             metrics["weir_slow_readers_total"], metrics["weir_slow_turns_total"], most["lag"], "good" if good else "NOT GOOD"), flush=True)
     for why in normal.failed[:3]:
         print("         failed: " + why)
     return good
@@ -139,7 +138,7 @@ def main():
     p.add_argument("--connections", type=int, default=8000)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--asks", type=int, default=100, help="requests a second of the normal client")
-    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--workers", default="auto")
     p.add_argument("--kinds", default="headers,body,read")
     p.add_argument("--set", default="", help='further keys of the listener: ", min_rate: 1kB"')
     args = p.parse_args()
