@@ -218,8 +218,7 @@ static size_t discard(struct client *c, struct str bytes)
     size_t n = bytes.len < c->discard ? bytes.len : c->discard;
     c->discard -= (uint32_t)n;
     pace_sent(&c->pace, n);
-    if (c->discard > 0)
-        c->s.readable = true;                /* STREAM_LOOK_NS */
+    c->s.readable = true;                    /* STREAM_LOOK_NS: no answer will be written that would tell */
     client_arm_state(c);
     return n;
 }

@@ -125,8 +125,8 @@ routes: [{match: /, respond: {status: 200, body: hello}}]
             p.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nsome")
             self.assertEqual(p.read_response().body, b"hello")
         w.signal(signal.SIGSTOP)
-        for p in peers:
-            p.send(b"some more")
+        for i, p in enumerate(peers):
+            p.send(b"some more" if i % 2 else b"x" * 996)        # a part of what is left, and all of it
             p.reset()
         w.signal(signal.SIGCONT)
         wait_until("all to be gone", lambda: w.metrics()["weir_client_connections"] == 0, 5)
