@@ -137,7 +137,7 @@ bench:  ## compare with nginx and HAProxy (installs them), CPU time a request; m
 	@tests/tools/deps.sh build bench
 	@$(MAKE) all
 	@GATEWAY="$(CURDIR)/$(BUILD)/weir run -c" GATEWAY_CONF="$(CURDIR)/bench" \
-	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency,limit,refuse,full $(BENCH)
+	    $(PYTHON) bench/bench.py --scenario get,post,close,big,sse,idle,latency,limit,refuse,full,tls,tlsnew,tlsresume,tlsidle $(BENCH)
 
 reload-test: $(BUILD)/weir  ## 200 reloads under the load of wrk, and large files, with their figures; a minute
 	@WEIR_LONG=1 WEIR=$(BUILD)/weir $(PYTHON) tests/e2e/reload_test.py UnderLoad

@@ -79,7 +79,8 @@ struct tls {
     size_t silent;                   /* bytes read since the last that were data */
     size_t answers;                  /* bytes of them, since there was no backlog */
     enum io end;                     /* what reads give from now on; IO_OK: it goes on */
-    bool began;                      /* something has come */
+    bool came;                       /* something has come: */
+    bool began;                      /* it was read */
     bool done;                       /* hands are shaken */
     bool drained;                    /* the stream beneath had no more when it was asked last: */
     bool sure;                       /* it said so; else a short read did */
@@ -348,11 +349,30 @@ static bool ask_again(struct tls *t)
     return again;
 }
 
+/* A caller's hello stays in the socket until its first record is whole: OpenSSL would hold 32 KiB meanwhile, for whoever sends a
+ * byte. What is none, says that it is huge or will not go on is OpenSSL's at once. */
+static bool hello_waits(struct stream *s)
+{
+    struct tls *t = s->tls;
+    const char *at = s->worker->scratch;
+    struct hello hello = {0};
+    size_t n = 0;
+    if (!t->server || t->began || s->hangup || t->under->peek(s, s->worker->scratch, 5 + RECORD, &n) != IO_OK)
+        return false;
+    t->came = true;
+    if (at[0] != 22 || hello_is_huge(&hello, at, n) || t->under->broken(s))
+        return false;
+    size_t record = n < 5 ? RECORD : (size_t)(unsigned char)at[3] << 8 | (unsigned char)at[4];
+    return record <= RECORD && n < 5 + record;
+}
+
 static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
 {
     struct tls *t = s->tls;
     enum io end = t->end;
     *n = 0;
+    if (hello_waits(s))
+        return IO_AGAIN;
     t->drained = t->sure = false;
     while (end == IO_OK && *n < cap) {
         size_t got = 0;
@@ -456,7 +476,7 @@ static void tls_close(struct stream *s, bool reset)
     if (!reset && !s->failed && notify(t))
         (void)under->writev(s, &(struct iovec){w->sealed, w->n}, 1, &done);
     w->n = 0;
-    if (t->server && t->began && !t->done && t->end == IO_OK)
+    if (t->server && (t->came || t->began) && !t->done && t->end == IO_OK)
         failure_tell(s, "it was closed here, with the handshake under way");
     tls_free(s);
     under->close(s, reset);

@@ -102,9 +102,10 @@ class Exchange(Tls):
         self.assertIn("proto=https", seen[0].get("forwarded"))
 
     def test_large_bodies_both_ways_and_slow_readers(self):
-        w = self.gate()
         body = os.urandom(3_000_000)
-        self.assertEqual(self.ask(w, "/echo", "POST", body=body).body, body)
+        w = self.gate(self.upstream(serving(lambda r: answer_bytes(body=r.body))))       # it has all of it before it answers
+        self.assertEqual(self.ask(w, "/", "POST", body=body).body, body)
+        w = self.gate()
         with self.dial(w) as p:
             p.send(request_bytes(path="/bytes/5000000"))
             time.sleep(0.3)          # what it cannot take waits, sealed, in the gateway

@@ -212,10 +212,10 @@ TEST(an_answer_that_is_cut_has_no_close_notify)
         struct sim_conn *u = sim_next(s);
         t->c->stalled = i / 2;
         sim_say(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        t->c->end.window = SIZE_MAX;         /* there is room again, and nobody knows yet */
         sim_reset(u);
         sim_run(s);
         EXPECT(sim_closed(t->c));
-        t->c->end.window = SIZE_MAX;
         sim_drink(t->c, 1000);
         go(t);
         EXPECT(!t->ended && !t->broken);
@@ -278,6 +278,26 @@ TEST(a_body_that_ends_without_a_close_notify_is_not_whole)
     }
 }
 
+TEST(bytes_and_the_end_of_the_wire_in_one_piece)
+{
+    static const char *const rows[] = {"GET / HT", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc"};
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(SIM_TLS);
+        struct caller *t = caller_new(s, versions[i % 2]);
+        size_t n;
+        go(t);
+        check(SSL_write_ex(t->ssl, rows[i / 2], strlen(rows[i / 2]), &n) == 1);
+        while (post(t)) {
+        }
+        sim_fin(t->c);
+        sim_run(s);
+        EXPECT(sim_closed(t->c));
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
 TEST(cut_at_every_byte_of_the_handshake_and_a_request)
 {
     for (size_t n = 1, end = 0; !end; n += n < 12 ? 1 : 13) {
@@ -313,6 +333,33 @@ TEST(cut_at_every_byte_of_the_handshake_and_a_request)
             caller_free(t);
             ERR_clear_error();
         }
+    }
+}
+
+/* ---- sessions ---- */
+
+/* The same names and keys, but the second listener asks for certificates: a session of the first opens nothing there. */
+TEST(a_session_is_no_way_around_a_certificate)
+{
+    static const char pair[] = "{certificate: tests/conf/tls/server.pem, key: tests/conf/tls/server.key}";
+    char yaml[1000];
+    snprintf(yaml, sizeof yaml, "version: 1\nlisten: [{at: '127.0.0.1:8080', tls: {certificates: %s}}, {at: '127.0.0.1:8081', "
+             "tls: {certificates: %s, clients: {ca: tests/conf/tls/ca.pem}}}]\n" TLS_ROUTES, pair, pair);
+    for (size_t i = 0; i < 4; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(yaml);
+        struct caller *first = caller_new(s, versions[i % 2]);
+        go(first);
+        struct caller *then = caller_on(sim_client_at(s, 0, i / 2, STR("192.0.2.1")), versions[i % 2]);
+        SSL_SESSION *session = SSL_get1_session(first->ssl);
+        check(SSL_set_session(then->ssl, session) == 1);
+        SSL_SESSION_free(session);
+        go(then);
+        EXPECT_EQ(then->broken, i / 2 == 1);
+        EXPECT_EQ(sim_metric(s, METRIC_tls_handshakes_resumed_total), i / 2 == 0);
+        SIM_END(s);
+        caller_free(first);
+        caller_free(then);
     }
 }
 
