@@ -63,6 +63,7 @@ static void level_push(struct scan *s, size_t col, bool list, bool bare)
         s->cap = s->cap ? s->cap * 2 : 16;
         s->levels = mem_realloc(s->levels, s->cap * sizeof *s->levels);
     }
+    check(s->levels != NULL);
     s->levels[s->n++] = l;
 }
 

@@ -429,6 +429,7 @@ static void control_fini(struct control *c)
     if (c->tick)
         event_free(c->tick);
     event_free(c->mail_event);
+    memory_free(&c->memory);
     mailbox_fini(&c->mail);
     snapshot_unref(&c->snap);
     shared_set_free(c->shared);
@@ -436,7 +437,6 @@ static void control_fini(struct control *c)
     tls_tickets_free(&c->tickets);
     crowd_free(&c->crowd);
     watchdog_free(&c->watchdog);
-    memory_free(&c->memory);
     mem_free(c->workers);
     mem_free(c->threads);
 }
