@@ -40,7 +40,7 @@ class Mode:
         self.out, conf = f"{folder}/{name}.json", f"{folder}/{name}.yaml"
         pair = f", tls: {{certificates: {{certificate: {TLS}/server.pem, key: {TLS}/server.key}}}}" if tls else ""
         with open(f"{HERE}/weir.yaml") as f:
-            text = f.read().replace("{listen}", str(listen)).replace("{tls}", pair).replace("{up}", str(up))
+            text = f.read().replace('{listen}"', f'{listen}"{pair}').replace("{up}", str(up))
         with open(conf, "w") as f:
             f.write(text)
         self.weir_log, self.log = open(f"{folder}/{name}.weir", "w+b"), open(f"{folder}/{name}.log", "w+b")

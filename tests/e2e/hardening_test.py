@@ -50,7 +50,7 @@ class Program(unittest.TestCase):
         code = output("objdump", "-d", "--no-show-raw-insn", WEIR)
         functions = dict(re.findall(r"^[0-9a-f]+ <([\w.]+)>:\n((?:.+\n)+)", code, re.M))
         # A frame of more than a page is touched page by page, so that it cannot step over the guard page.
-        large = [f for f in functions.values() if re.search(r"sub +\$0x[1-9a-f][0-9a-f]{3,},%rsp", f)]
+        large = [f for f in functions.values() if re.search(r"sub +\$0x[1-9a-f][0-9a-f]{3,7},%rsp", f)]
         self.assertTrue(large)
         self.assertEqual([f for f in large if not re.search(r"or[ql] +\$0x0,(0x[0-9a-f]+)?\(%rsp", f)
                           and not re.search(r"movq +\$0x0,(0x[0-9a-f]+)?\(%rsp", f)], [])
