@@ -327,7 +327,9 @@ class Reloads(Out):
         self.assertEqual(w.ask("/").body, b"ok")
         self.assertEqual(len(u.seen), 1)
         shutil.copy(other.pem, self.path("believed.pem"))
+        self.assertEqual(w.metrics()["weir_upstream_connections_idle"], 1)
         self.reload(w)
+        self.assertEqual(w.metrics()["weir_upstream_connections_idle"], 0)
         self.refused(w, "unable to get local issuer certificate")
         u.context = self.context(other.issue("theirs", "DNS:localhost"))
         self.assertEqual(w.ask("/").body, b"ok")
@@ -374,6 +376,7 @@ class Reloads(Out):
             self.reload(w)
             go.set()
             self.assertEqual(p.read_response().body, b"ok")
+        self.assertEqual(w.metrics()["weir_upstream_connections"], 0)
         self.assertEqual(w.ask("/").body, b"ok")
         self.assertEqual(len(u.seen), 2)
 
@@ -644,6 +647,18 @@ routes: [{match: /, upstream: api}]
         self.assertEqual({s["resumed"] for s in good.seen}, {False})       # the certificate is looked at each time
         bad.context = good.context
         wait_until("it to come back", lambda: self.states(w)[1]["state"] in ("up", "ramping"))
+
+    def test_an_answer_in_records_that_come_together(self):
+        def script(peer, _):
+            peer.read_request()
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            for line in ("HTTP/1.1 200 OK\r\n", "Content-Length: 2\r\n", "\r\n"):
+                peer.send(line)
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            peer.ended()
+        w = self.gate(self.secure(script), ", health: {path: /, every: 300ms, fall: 1}")
+        wait_until("checks", lambda: self.states(w)[0]["checks"]["ok"] > 1)
+        self.assertEqual(self.states(w)[0]["checks"]["failed"], 0)
 
     def test_one_that_stalls_is_over_in_time(self):
         def silent(peer, _):
