@@ -86,6 +86,7 @@ struct tls {
     bool sure;                       /* it said so; else a short read did */
     bool plain;
     bool eof;                        /* of the stream beneath */
+    bool swollen;                    /* OpenSSL has made buffers for a ticket, and would keep them until something is written */
     bool notified;                   /* close_notify was said */
     const char *refused;             /* why it is not read on; NULL: it is */
 };
@@ -389,6 +390,8 @@ static enum io tls_read(struct stream *s, void *at, size_t cap, size_t *n)
     }
     if (!t->done && SSL_is_init_finished(t->ssl) && t->end != IO_ERR)
         handshake_done(s);
+    if (t->swollen && SSL_free_buffers(t->ssl) == 1)
+        t->swollen = false;
     answers_count(s);
     sealed_send(s);
     if (end == IO_PLAIN)
@@ -570,6 +573,7 @@ int tls_session_came(SSL *ssl, SSL_SESSION *session)
     struct tls *t = s ? s->tls : NULL;
     if (!t || !tls_is_current(s) || !SSL_SESSION_is_resumable(session))
         return 0;
+    t->swollen = true;
     uint64_t until = SSL_session_reused(ssl) ? t->out.until : time_after(worker_now(s->worker), TLS_SESSION_LIFE);
     tls_session_keep(t->out.sessions, str_of(t->out.name, t->out.name_len), session, until);
     return 1;
