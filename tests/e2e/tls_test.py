@@ -156,10 +156,12 @@ class Exchange(Tls):
 class Names(Tls):
     def test_who_gets_which(self):
         pairs = [(self.pem, self.key)] + [self.ca.issue(n, "DNS:" + san) for n, san in
-                                          (("b", "b.example"), ("star", "*.b.example"), ("one", "one.b.example"))]
+                                          (("b", "b.example"), ("star", "*.b.example"), ("one", "one.b.example"),
+                                           ("late", "late.example,DNS:b.example,DNS:test.example"))]
         w = self.gate(certificates=pairs)
         for name, wanted in (("b.example", "b"), ("x.b.example", "star"), ("ONE.b.example", "one"), ("one.b.example", "one"),
-                             ("y.x.b.example", "site"), ("B.Example.", "b"), ("unknown.example", "site"), ("a.wild.example", "site"), (None, "site")):
+                             ("y.x.b.example", "site"), ("B.Example.", "b"),
+                             ("late.example", "late"), ("test.example", "site"), ("unknown.example", "site"), ("a.wild.example", "site"), (None, "site")):
             self.assertEqual(self.subject(w, name), wanted, name)
 
     def test_two_kinds_of_keys_of_one_name(self):
