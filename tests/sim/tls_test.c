@@ -395,6 +395,19 @@ TEST(a_staple_is_sent_to_who_asks_until_it_is_out_of_date)
 
 #define ASKING(VERIFY) TLS_ASKS(", clients: {ca: tests/conf/tls/ca.pem, verify: " VERIFY "}") TLS_ROUTES
 
+TEST(callers_are_told_whose_certificates_are_taken)
+{
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(ASKING("optional"));
+        struct caller *t = caller_new(s, versions[i]);
+        go(t);
+        EXPECT_EQ(sk_X509_NAME_num(SSL_get0_peer_CA_list(t->ssl)), 1);
+        SIM_END(s);
+        caller_free(t);
+    }
+}
+
 /* Callers stay over a reload; but who got in when less, or something else, was asked of him is asked anew. */
 TEST(who_got_in_under_other_rules_comes_again)
 {
