@@ -13,10 +13,10 @@ import argparse, base64, concurrent.futures, glob, hashlib, json, os, re, shutil
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = f"{TOP}/build/fuzz"
 SEED_MAX = 16384
-# Which seeds suit a target: by a word in its name; the last row is for all others.
+# Which seeds suit a target: by a word in its name; the last row is for all others, which have inputs of their own.
 SUIT = [("request", ["requests"]), ("response", ["responses"]), ("parse", ["requests", "responses"]),
         ("chunk", ["requests", "responses"]), ("conf", ["conf"]),
-        ("uri", ["targets"]), ("lifecycle", []), ("", ["requests"])]
+        ("uri", ["targets"]), ("llhttp", ["requests"]), ("", [])]
 # The steps of a lifecycle are short and slow: long lists of them, and weighing what is rare, cost more than they find.
 OPTIONS = {"lifecycle": ["-max_len=1000", "-entropic=0"]}
 
