@@ -23,6 +23,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ import clients                                                           # noqa:
 import quiet                                                             # noqa: E402
 import trouble                                                           # noqa: E402
 import variants                                                          # noqa: E402
-from endpoints import Endpoint, Ledger                                   # noqa: E402
+from certs import CA                                                     # noqa: E402
+from endpoints import Endpoint, Impostor, Ledger                         # noqa: E402
 from wire import Closed, Reader, Wire                                    # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -43,6 +45,7 @@ SANITIZERS = {
                     "allocator_release_to_os_interval_ms=1000",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
 }
+TLS_ENDPOINTS = ("calm-b", "wild-c")
 MOST_AT_ONCE = 200                      # connections of clients
 
 
@@ -75,7 +78,7 @@ class World:
         self.room = asyncio.Semaphore(MOST_AT_ONCE)
         self.corpus = clients.corpus_of(os.path.join(TOP, "tests", "corpus", "requests.jsonl"))
         self.weir, self.began = None, time.monotonic()
-        self.minutes, self.rows = 0, []
+        self.minutes, self.rows, self.live = 0, [], None
 
     # --- for everyone
 
@@ -97,8 +100,9 @@ class World:
         """(status, body) of a page of the admin listener."""
         wire = await Wire.dial(self.places.admin)
         try:
-            await wire.send(b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n" % (
-                method.encode(), path.encode(), b"Content-Length: %d\r\n" % len(body) if method == "POST" else b"") + body)
+            head = "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer %s\r\n" % (
+                method, path, variants.TOKEN)
+            await wire.send(head.encode() + (b"Content-Length: %d\r\n" % len(body) if method == "POST" else b"") + b"\r\n" + body)
             reader = Reader(wire.recv)
             m = await asyncio.wait_for(reader.response(), patience)
             framing = reader.has_body(m, False)
@@ -126,17 +130,25 @@ class World:
             rng = random.Random("%d endpoint %d" % (self.seed, i))
             self.endpoints[name] = Endpoint(self.ledger, rng, name, wild=name.startswith("wild"))
             self.endpoints[name].port = ports[i]
+            self.endpoints[name].proxied = name == "spare"
         sock = Endpoint(self.ledger, random.Random("%d endpoint" % self.seed), "wild-u", True, self.path("wild.sock"))
         self.endpoints["wild-u"] = sock
+        ca = CA(self.directory)
+        for name in TLS_ENDPOINTS:
+            self.endpoints[name].context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.endpoints[name].context.load_cert_chain(*ca.issue("endpoint-" + name, "DNS:site.example"))
+        self.endpoints["impostor"] = Impostor(self.ledger, random.Random("%d impostor" % self.seed), "impostor")
         for e in self.endpoints.values():
             await e.start()
         free = ports_below_the_ephemeral(20)
         self.places = variants.Places(self.directory, [p for p in free if p not in ports][:7], self.endpoints)
-        self.certificates = variants.Certificates(self.places)
+        self.certificates = variants.Certificates(self.places, ca)
+        variants.write(self.places.path("token"), variants.TOKEN + "\n")
         variants.write(self.places.conf, self.configuration())
+        env = {**os.environ, **SANITIZERS, **self.live_bytes_probe()}
         with open(self.path("stderr"), "wb") as err:
             self.weir = subprocess.Popen([self.args.weir, "run", "-c", self.places.conf], stdout=subprocess.DEVNULL, stderr=err,
-                                         stdin=subprocess.DEVNULL, env={**os.environ, **SANITIZERS})
+                                         stdin=subprocess.DEVNULL, env=env)
         for _ in range(300):
             try:
                 if (await self.admin("GET", "/readyz"))[0] == 200:
@@ -147,6 +159,22 @@ class World:
                 break
             await asyncio.sleep(0.1)
         raise AssertionError("weir is not ready: %s" % self.stderr()[-3000:])
+
+    def live_bytes_probe(self):
+        """What makes a gateway with AddressSanitizer tell how much it has allocated (live_bytes.c)."""
+        library, source = self.path("live_bytes.so"), os.path.join(os.path.dirname(os.path.abspath(__file__)), "live_bytes.c")
+        with open(self.args.weir, "rb") as f:
+            if b"__asan_init" not in f.read():
+                return {}
+        done = subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], capture_output=True)
+        if done.returncode != 0:
+            print("live bytes are not looked at: %s" % done.stderr.decode()[-500:])
+            return {}
+        with open(self.path("live_bytes"), "wb") as f:
+            f.write(bytes(8))
+        self.live = self.path("live_bytes")
+        return {"LD_PRELOAD": library, "WEIR_LIVE_BYTES": self.live,
+                "ASAN_OPTIONS": SANITIZERS["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -272,6 +300,8 @@ def main():
     os.makedirs(directory, exist_ok=True)
 
     async def go():
+        # Handshakes that fail are what this is about, and not worth a line each.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         world = World(args, directory)
         try:
             await world.run()

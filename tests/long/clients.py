@@ -21,6 +21,7 @@ ROUTES = ("calm", "calm", "calm", "limited", "said", "small", "renamed", "wild",
 class Client:
     """`life()` is one connection from its beginning to its end."""
     pause = 0.05                            # seconds between two, on average, before the pace is applied
+    doors = ("plain", "plain", "tls", "tls", "unix", "proxy")
     lenient = False                         # did something that makes refusals right
 
     def __init__(self, world, number):
@@ -70,7 +71,7 @@ class Client:
 
     async def connect(self, door=None, **more):
         """Through a door at random; proves the gateway's certificate where there is one."""
-        door = door or self.rng.choice(["plain", "plain", "tls", "tls", "unix", "proxy"])
+        door = door or self.rng.choice(self.doors)
         address = getattr(self.places, door)
         self.doing = "connecting to %s" % door
         wire = await Wire.dial(address, self.source, self.cut(), **more)
@@ -78,7 +79,7 @@ class Client:
         try:
             if door == "proxy":
                 await wire.send(self.proxy_header())
-            if door == "tls":
+            if door == "tls" or (door == "extra" and self.rng.random() < 0.7):
                 await self.handshake(wire)
         except BaseException:
             wire.end()
@@ -243,6 +244,7 @@ class SlowWriter(Client):
 
 class Impolite(Client):
     """What ends unexpectedly is its own doing; what it gets is looked at all the same."""
+    doors = Client.doors + ("extra",)       # which is not always there
     lenient = True
 
     def ended(self, e):
@@ -431,9 +433,10 @@ class AdminReader(Client):
             self.ledger.counts["plans"] += 1
             return
         if self.rng.random() < 0.2:                 # leaves in the middle
-            wire = await Wire.dial(self.places.admin, cut=CutAt(self.rng.choice(["rst", "fin"]), received=self.rng.randrange(1, 3000)))
+            wire = await Wire.dial(self.places.admin,
+                                   cut=CutAt(self.rng.choice(["rst", "fin"]), received=self.rng.randrange(1, 3000)))
             try:
-                await wire.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % page.encode())
+                await wire.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % page.encode())      # and without the token
                 while await wire.recv():
                     pass
             finally:

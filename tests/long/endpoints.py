@@ -101,7 +101,8 @@ class Conn:
         if how == "rst":
             sock = self.writer.get_extra_info("socket")
             try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
+                if sock:                # of TLS, not while it is closing
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
             except OSError:
                 pass
             self.writer.transport.abort()
@@ -112,8 +113,27 @@ class Conn:
         if self.endpoint.mood == "resets" and self.rng.random() < 0.3:
             self.end("rst")
             return
+        if self.endpoint.proxied:
+            await self.proxy_header()
         while await self.exchange():
             pass
+
+    async def proxy_header(self):
+        """Who it is for: a client of ours, by a header of either version."""
+        first = await self.reader.take(6, inside=False)
+        if first == b"PROXY ":
+            words = (await self.reader.until(b"\r\n")).decode("latin-1").split()
+            source = words[1] if words[0] == "TCP4" else None
+        else:
+            first += await self.reader.take(10)
+            rest = await self.reader.take(int.from_bytes(first[14:], "big"))
+            source = socket.inet_ntoa(rest[:4]) if first[12:14] == b"\x21\x11" else None
+            if not first.startswith(b"\r\n\r\n\0\r\nQUIT\n"):
+                source = repr(first)
+        self.endpoint.ledger.counts["PROXY headers at endpoints"] += 1
+        # Without one: who came by the unix socket. 9.9.9.9 is what a case of the corpus says at the door for proxies.
+        if source and source != "9.9.9.9" and not source.startswith("127.0."):
+            self.endpoint.ledger.problem("a PROXY header says %r" % source)
 
     async def exchange(self):
         ledger, mood = self.endpoint.ledger, self.endpoint.mood
@@ -258,11 +278,12 @@ class Endpoint:
 
     def __init__(self, ledger, rng, name, wild=False, path=None):
         self.ledger, self.rng, self.name, self.wild, self.path = ledger, rng, name, wild, path
-        self.mood, self.port, self.server, self.conns = "well", 0, None, {}
+        self.mood, self.port, self.server, self.conns, self.proxied = "well", 0, None, {}, False
+        self.context = None             # of one that speaks TLS
 
     @property
     def url(self):
-        return "unix:" + self.path if self.path else "http://127.0.0.1:%d" % self.port
+        return "unix:" + self.path if self.path else "http%s://127.0.0.1:%d" % ("s" if self.context else "", self.port)
 
     async def start(self):
         if self.path:
@@ -270,7 +291,7 @@ class Endpoint:
                 os.unlink(self.path)
             self.server = await asyncio.start_unix_server(self.connected, self.path)
         else:
-            self.server = await asyncio.start_server(self.connected, "127.0.0.1", self.port, backlog=512)
+            self.server = await asyncio.start_server(self.connected, "127.0.0.1", self.port, backlog=512, ssl=self.context)
             self.port = self.server.sockets[0].getsockname()[1]
 
     async def connected(self, reader, writer):
@@ -301,3 +322,26 @@ class Endpoint:
             conn.end(how)
             task.cancel()
         await asyncio.sleep(0)
+
+
+class Impostor(Endpoint):
+    """Takes part in handshakes for a while, but cannot end one."""
+
+    async def connected(self, reader, writer):
+        rng = self.rng
+        self.ledger.counts["connections at the impostor"] += 1
+        conn = Conn(self, reader, writer)
+        try:
+            await asyncio.wait_for(reader.read(rng.choice([1, 100, 5000])), 1)
+            if rng.random() < 0.7:
+                body = rng.randbytes(rng.randrange(1, 3000))
+                writer.write(rng.choice([b"\x16\x03\x03" + len(body).to_bytes(2, "big") + b"\x02\0\0\x50\x03\x03", b""]) + body)
+            await asyncio.sleep(rng.choice([0, 0.05, 0.8]))
+        except (OSError, asyncio.TimeoutError, TimeoutError):
+            pass
+        finally:
+            conn.end(rng.choice(["rst", "fin"]))
+
+    @property
+    def url(self):
+        return "https://127.0.0.1:%d" % self.port

@@ -5,6 +5,9 @@ import asyncio
 import collections
 import os
 import re
+import signal
+import statistics
+import sys
 import time
 
 from wire import Closed, Reader, Wire
@@ -14,7 +17,7 @@ ZERO = ("weir_client_connections ", "weir_requests_in_flight ", "weir_tunnels ",
         "weir_upstream_connections ", "weir_upstream_connections_idle ", "weir_concurrency_in_flight{",
         "weir_concurrency_waiting{", "weir_breaker_probes{")
 NEVER = ('weir_requests_total{reason="internal"}', 'weir_requests_total{reason="filter_failed"}')
-GROWTH = 6e6                    # bytes that memory may swing by
+GROWTH, GROWTH_LIVE = 6e6, 1e6   # bytes that memory may swing by, as it is resident and as it is allocated
 PATIENCE = 15                   # seconds: longer than anything takes to be noticed, shorter than every timeout
 
 
@@ -36,7 +39,7 @@ def files(pid):
 class Quiet:
     def __init__(self, world):
         self.world, self.ledger, self.pid = world, world.ledger, world.weir.pid
-        self.files, self.sizes = None, []
+        self.files, self.sizes, self.lives = None, [], []
 
     def problem(self, text):
         self.ledger.problem("at quiet point %d: %s" % (len(self.sizes) + 1, text))
@@ -109,10 +112,11 @@ class Quiet:
         zero = time.monotonic() - began
         await self.look_at_files()
         await self.greet()
-        size = rss(self.pid)
+        size, live = rss(self.pid), await self.live()
         self.sizes.append(size)
-        row = "quiet at %4d s: all left after %.1f s, figures 0 after %.1f s (last: %s), %d files, %.1f MB resident, %d timers" % (
-            time.monotonic() - w.began, took, zero, last, len(files(self.pid)), size / 1e6, figures["weir_timers"])
+        self.lives.append(live)
+        row = "quiet at %4d s: all left after %.1f s, figures 0 after %.1f s (last: %s), %d files, %.1f MB resident, %.3f MB allocated" % (
+            time.monotonic() - w.began, took, zero, last, len(files(self.pid)), size / 1e6, live / 1e6)
         w.rows.append(row)
         print(row, flush=True)
 
@@ -169,12 +173,21 @@ class Quiet:
             finally:
                 wire.end()
 
+    async def live(self):
+        """Bytes allocated, where the gateway can tell."""
+        if not self.world.live:
+            return 0
+        os.kill(self.pid, signal.SIGRTMAX)
+        await asyncio.sleep(0.3)
+        with open(self.world.live, "rb") as f:
+            return int.from_bytes(f.read(8), sys.byteorder)
+
     def judge(self):
-        """Memory: the later half of the quiet points beside the first one and the earlier half."""
-        if len(self.sizes) < 4:
-            return
-        half = len(self.sizes) // 2
-        middle = lambda v: sorted(v)[len(v) // 2]
-        grown = middle(self.sizes[half:]) - middle(self.sizes[1:half + 1])
-        if grown > GROWTH:
-            self.ledger.problem("memory grows: %s" % ", ".join("%.1f MB" % (s / 1e6) for s in self.sizes))
+        """Memory: the later half of the quiet points beside the earlier half, without the first one."""
+        for what, sizes, most in (("resident", self.sizes, GROWTH), ("allocated", self.lives, GROWTH_LIVE)):
+            if len(sizes) < 5:
+                return
+            half = len(sizes) // 2
+            grown = statistics.median(sizes[half + 1:]) - statistics.median(sizes[1:half + 1])
+            if grown > most:
+                self.ledger.problem("memory grows, %s: %s MB" % (what, ", ".join("%.2f" % (s / 1e6) for s in sizes)))

@@ -5,9 +5,7 @@ broken ones. And the certificates that are swapped beneath it."""
 import os
 import re
 
-import wire                                             # it makes certs reachable
-from certs import CA
-
+TOKEN = "a-token-that-is-long-enough"
 NAMES = ("site.example", "other.example")
 
 
@@ -29,7 +27,8 @@ def listeners(p, rng):
     """The same doors always, and one that comes and goes."""
     later = rng.choice(["", ", half_close: keep"]) if rng else ""
     profile = ", tickets: false" if rng and rng.random() < 0.3 else ""
-    asks = ", clients: {ca: %s, verify: optional, header: x-subject}" % p.path("ca.pem") if rng and rng.random() < 0.5 else ""
+    # Whoever came by TLS comes again when others are let in, so that changes at the extra door alone.
+    asks = ", clients: {ca: %s, verify: optional, header: x-subject}" % p.path("ca.pem")
     times = "header_timeout: 30s, body_timeout: 30s, keepalive_timeout: %ds" % (rng.choice([40, 50, 60]) if rng else 40)
     certificates = ", ".join("{certificate: %s, key: %s}" % (p.path(n + ".pem"), p.path(n + ".key")) for n in NAMES)
     lines = ["{at: '127.0.0.1:%d', %s, filters: [ids]%s}" % (p.plain, times, later),
@@ -38,8 +37,12 @@ def listeners(p, rng):
              "{at: '127.0.0.1:%d', %s, per_address: {connections: %d, rate: %d/s}}" % (
                  p.crowd, times, rng.choice([3, 5]) if rng else 4, rng.choice([20, 50]) if rng else 30),
              "{at: 'unix:%s', %s}" % (p.unix, times)]
-    if rng and rng.random() < 0.5:
+    extra = rng.randrange(5) if rng else 0
+    if extra == 1:
         lines.append("'127.0.0.1:%d'" % p.extra)
+    elif extra:
+        lines.append("{at: '127.0.0.1:%d', tls: {certificates: [%s]%s}}" % (
+            p.extra, certificates, ["", asks, asks.replace("optional", "required")][extra - 2]))
     if rng:
         rng.shuffle(lines)
     return "listen: [%s]\n" % ",\n  ".join(lines)
@@ -49,18 +52,23 @@ def upstreams(p, rng):
     urls = {name: e.url for name, e in p.endpoints.items()}
     wild = [urls[n] for n in sorted(urls) if n.startswith("wild")]
     if rng:
+        wild.remove(urls["wild-c"])
         rng.shuffle(wild)
-        wild = wild[:rng.choice([3, len(wild), len(wild)])]
+        wild = wild[:rng.choice([2, len(wild), len(wild)])] + [urls["wild-c"]]
         if rng.random() < 0.3:
             wild.append("http://127.0.0.1:%d" % p.dead)
         if rng.random() < 0.2:
-            wild.append(wild[0].replace("127.0.0.1", "localhost") if wild[0].startswith("http") else "http://no.such.host.invalid:1")
+            wild.append(wild[0].replace("127.0.0.1", "localhost") if wild[0].startswith("http") else "http://no.host.invalid:1")
+        if rng.random() < 0.5:
+            wild.append(urls["impostor"])
     pick = rng.choice if rng else (lambda of: of[0])
+    tls = "host: site.example\n    tls: {ca: %s%s}" % (p.path("ca.pem"), pick(["", ", profile: modern"]))
     keyed = pick(["", ", key: client_ip", ", fair_by: 'header:x-caller'"])
     calm = ", ".join('"%s"' % urls[n] for n in sorted(urls) if n.startswith("calm"))
     return """upstreams:
   calm:
     endpoints: [%s]
+    %s
     balance: %s
     pool: {idle: 2s, max: %d}
     filters:
@@ -70,9 +78,11 @@ def upstreams(p, rng):
   spare:
     endpoints: ["%s"]
     pool: {idle: 1s}
+    proxy_protocol: %s
     filters: [breaker, {concurrency: {max: 100, queue: 100, max_wait: 10s}}]
   wild:
     endpoints: [%s]
+    %s
     balance: %s
     pool: {idle: %dms, max: %d}
     eject: {failures: %d, base: %dms, max: 1s, window: 1s}
@@ -83,10 +93,10 @@ def upstreams(p, rng):
       - breaker: {scope: %s, min_requests: %d, open: 50ms..400ms, ramp: %dms, window: 1s}
       - retry: {max: %d, backoff: 5ms..60ms, budget: 30%%, body: %s}
       - timeout: {connect: 500ms, first_byte: 1s, idle: 1s, total: %ds}
-""" % (calm, pick(["least_requests", "round_robin", "{hash: 'header:x-caller'}"]), pick([256, 2, 0]), pick([12, 8, 30]),
+""" % (calm, tls, pick(["least_requests", "round_robin", "{hash: 'header:x-caller'}"]), pick([256, 2, 0]), pick([12, 8, 30]),
        pick(["", ", fair_by: client_ip"]), pick([2, 1]),
-       urls["spare"],
-       ", ".join('"%s"' % u for u in wild), pick(["least_requests", "round_robin", "{hash: client_ip}"]), pick([2000, 300, 30]),
+       urls["spare"], pick(["v2", "v1"]),
+       ", ".join('"%s"' % u for u in wild), tls, pick(["least_requests", "round_robin", "{hash: client_ip}"]), pick([2000, 300, 30]),
        pick([256, 1]), pick([5, 2, 0]), pick([200, 50]), pick([200, 1000, 0]), pick([50, 20, 200]), pick([20, 10]), pick([2, 1]),
        pick([6, 2, 20]), pick([10, 2, 0]), pick([500, 50, 2000]), keyed, pick(["upstream", "endpoint"]), pick([10, 3]),
        pick([100, 0, 1000]), pick([2, 3, 0]), pick(["256KiB", "1KiB"]), pick([4, 2, 6]))
@@ -115,14 +125,14 @@ def configuration(p, rng=None):
     """Without `rng`: the one at the beginning and at the end. The version stands last, so that a file that is not whole is
     no configuration, wherever it ends."""
     log = "log: {to: %s}\n" % (p.log if not rng or rng.random() < 0.6 else rng.choice(["none", p.log + ".other"]))
-    return listeners(p, rng) + """admin: 127.0.0.1:%d
+    return listeners(p, rng) + """admin: {at: "127.0.0.1:%d", token: "${file:%s}"}
 workers: 2
 %sreload: {watch: %s, poll: 1s}
 drain: {timeout: 5s}
 define:
   ids: request_id
   wide: {token_bucket: {rate: %s, burst: 100000, key: client_ip}}
-""" % (p.admin, log, "true" if not rng or rng.random() < 0.8 else "false",
+""" % (p.admin, p.path("token"), log, "true" if not rng or rng.random() < 0.8 else "false",
        rng.choice(["100000/s", "200000/s"]) if rng else "100000/s") + upstreams(p, rng) + routes(p, rng) + "version: 1\n"
 
 
@@ -146,10 +156,8 @@ def broken(text, rng):
 class Certificates:
     """Several of each name, signed by one CA; and what a renewal does to their files."""
 
-    def __init__(self, places, each=3):
+    def __init__(self, places, ca, each=3):
         self.places = places
-        ca = CA(places.directory)
-        self.ca = ca.pem
         self.made = {n: [self.issue(ca, n, k) for k in range(each)] for n in NAMES}
         for name in NAMES:
             for at, text in zip(self.files(name), self.made[name][0]):

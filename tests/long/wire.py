@@ -216,9 +216,9 @@ class Reader:
             raise Closed("end within a message" if inside else "end")
         self.buf += data
 
-    async def take(self, n):
+    async def take(self, n, inside=True):
         while len(self.buf) < n:
-            await self.fill()
+            await self.fill(inside or bool(self.buf))
         data = bytes(memoryview(self.buf)[:n])
         del self.buf[:n]
         return data
