@@ -225,11 +225,11 @@ class CommandLine(Case):
                 self.assertEqual(int(m.group(1)), line, r.stderr)
             self.assertIn(word, m.group(3))
 
-    def test_an_https_endpoint_is_refused_with_its_place(self):
-        path = self.file(GOOD + 'upstreams:\n  api:\n    endpoints: ["https://api.example"]\n')
+    def test_an_endpoint_of_no_known_kind_is_refused_with_its_place(self):
+        path = self.file(GOOD + 'upstreams:\n  api:\n    endpoints: ["ftp://api.example"]\n')
         r = self.run_weir("check", path)
         self.assertEqual(r.returncode, 1)
-        self.assertRegex(r.stderr, re.escape(path) + r":8:\d+: .*https")
+        self.assertRegex(r.stderr, re.escape(path) + r":8:\d+: .*ftp")
 
     def test_check_of_a_missing_file(self):
         r = self.run_weir("check", os.path.join(self.directory, "none.yaml"))
