@@ -106,7 +106,7 @@ uint64_t memory_of_cgroup(const char *root, const char *self)
             least = bound;
     }
     if (f)
-        fclose(f);
+        (void)fclose(f);
     return least;
 }
 
