@@ -351,15 +351,18 @@ static bool ask_again(struct tls *t)
 }
 
 /* A caller's hello stays in the socket until its first record is whole: OpenSSL would hold 32 KiB meanwhile, for whoever sends a
- * byte. What is none, says that it is huge or will not go on is OpenSSL's at once. */
+ * byte, or none. What is none, says that it is huge or will not go on is OpenSSL's at once. */
 static bool hello_waits(struct stream *s)
 {
     struct tls *t = s->tls;
     const char *at = s->worker->scratch;
     struct hello hello = {0};
     size_t n = 0;
-    if (!t->server || t->began || s->hangup || t->under->peek(s, s->worker->scratch, 5 + RECORD, &n) != IO_OK)
+    if (!t->server || t->began || s->hangup)
         return false;
+    enum io io = t->under->peek(s, s->worker->scratch, 5 + RECORD, &n);
+    if (io != IO_OK)
+        return io == IO_AGAIN;
     t->came = true;
     if (at[0] != 22 || hello_is_huge(&hello, at, n) || t->under->broken(s))
         return false;

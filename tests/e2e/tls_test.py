@@ -318,6 +318,20 @@ class Unwell(Tls):
                 self.assertTrue(p.ended())
         self.assertEqual(w.wait_log(4, reason="tls_expected")[0]["status"], 400)
 
+    def test_who_says_nothing_costs_no_handshake(self):
+        w = self.gate(listen_more=", header_timeout: 60s")
+        self.assertEqual(self.ask(w).status, 200)
+        for said in (b"", b"\x16"):
+            before, peers = w.rss(), []
+            for _ in range(400):
+                peers.append(dial(w.port))
+                peers[-1].send(said)
+            wait_until("them to be let in", lambda: w.metrics()["weir_client_connections"] == len(peers), 20)
+            self.assertLess((w.rss() - before) / len(peers), 16 * 1024)
+            for p in peers:
+                p.close()
+            wait_until("them to be gone", lambda: w.metrics()["weir_client_connections"] == 0)
+
     def test_garbage(self):
         w = self.gate()
         hello = self.hello()
