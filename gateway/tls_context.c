@@ -194,6 +194,41 @@ static int ticket_asked(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CI
     return tls_tickets_use(s->worker->tickets, worker_now(s->worker), name, iv, cipher, mac, sealing);
 }
 
+/* A resumed handshake asks for no certificate and looks at none, and gives a new ticket: who has one would come in with it for
+ * ever. So a ticket says when the certificate was looked at, and so do those that come of it. */
+static int ticket_made(SSL *ssl, void *arg)
+{
+    const struct stream *s = SSL_get_app_data(ssl);
+    uint64_t now = worker_now(s->worker);
+    (void)arg;
+    return SSL_session_reused(ssl) ? 1 : SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &now, sizeof now);
+}
+
+/* May it still pass for the certificate that was shown then? */
+static bool session_holds(const struct stream *s, SSL_SESSION *session)
+{
+    const X509 *certificate = SSL_SESSION_get0_peer(session);
+    void *at = NULL;
+    uint64_t seen, now = worker_now(s->worker);
+    size_t len = 0;
+    if (!certificate)
+        return true;
+    if (SSL_SESSION_get0_ticket_appdata(session, &at, &len) != 1 || len != sizeof seen)
+        return false;
+    memcpy(&seen, at, sizeof seen);
+    return (now < seen || now - seen < TLS_TICKETS_LIFE * NSEC_PER_SEC)
+           && X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+}
+
+static SSL_TICKET_RETURN ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_len,
+                                       SSL_TICKET_STATUS status, void *arg)
+{
+    (void)name, (void)name_len, (void)arg;
+    if ((status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) || !session_holds(SSL_get_app_data(ssl), session))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 SSL *tls_server_ssl(struct tls_server *s)
 {
     SSL *ssl = SSL_new(s->sites[0].ctx);
@@ -227,6 +262,7 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
     SSL_CTX_set_alpn_select_cb(ctx, alpn_asked, NULL);
     if (m->clients.store) {
         SSL_CTX_set1_cert_store(ctx, m->clients.store);
+        check(SSL_CTX_set_session_ticket_cb(ctx, ticket_made, ticket_opened, NULL) == 1);
         SSL_CTX_set_max_cert_list(ctx, CALLERS_MAX);
         SSL_CTX_set_client_CA_list(ctx, SSL_dup_CA_list(m->clients.names));
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (conf->clients.optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT), NULL);

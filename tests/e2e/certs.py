@@ -46,9 +46,9 @@ class CA:
         ca.pem, ca.key = self.issue(name, ca=True)
         return ca
 
-    def expired(self, name, san, start="20200101000000Z", end="20200102000000Z"):
+    def expired(self, name, san, start="20200101000000Z", end="20200102000000Z", use="serverAuth"):
         """One that was valid for a day, years ago; or from and until when is said."""
-        pem, key = self.issue(name, san)
+        pem, key = self.issue(name, san, use=use)
         folder = self.path(name + "-db")
         os.mkdir(folder)
         for file, text in (("index.txt", ""), ("serial", "7777\n"), ("c.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=%s/index.txt\n"

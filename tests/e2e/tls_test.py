@@ -2,6 +2,7 @@
 """TLS towards clients, spoken by Python's ssl and the openssl program: who gets which certificate, what is refused and how,
 what a reload changes, and that everything above it works as it does without."""
 
+import calendar
 import json
 import os
 import re
@@ -303,6 +304,26 @@ class Callers(Tls):
                 self.assertEqual(p.sock.session_reused, reused)
                 session = p.sock.session
         self.assertEqual([r.get("x-caller") for r in self.seen], ["CN=alice,O=Weir\\, Inc."] * 2)
+
+    def test_a_session_ends_with_the_certificate(self):
+        for version, name in ((ssl.TLSVersion.TLSv1_2, "brief2"), (ssl.TLSVersion.TLSv1_3, "brief3")):
+            w = self.gate_of("required")
+            end = time.gmtime(time.time() + 4)
+            pair = self.ca.expired(name, "DNS:brief", end=time.strftime("%Y%m%d%H%M%SZ", end), use="clientAuth")
+            c = self.with_certificate(pair, version)
+            with self.dial(w, context=c) as p:
+                p.send(request_bytes())
+                self.assertEqual(p.read_response().status, 200)
+                session = p.sock.session
+            with self.dial(w, context=c, session=session) as p:
+                self.assertTrue(p.sock.session_reused)
+            wait_until("its end", lambda: time.time() > calendar.timegm(end) + 1)
+            with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
+                with self.dial(w, context=c, session=session) as p:
+                    p.send(request_bytes())
+                    p.read_response()
+            self.assertIn(b"certificate has expired", wait_until("the log", lambda: b"handshake failed: " in w.stderr()
+                                                                 and w.stderr()))
 
 
 class Unwell(Tls):

@@ -449,3 +449,42 @@ TEST(who_got_in_under_other_rules_comes_again)
         caller_free(busy);
     }
 }
+
+/* A handshake with the session of the one before; was it resumed? */
+static bool comes_again(struct sim *s, int version, SSL_SESSION **session)
+{
+    struct caller *t = caller_new(s, version);
+    check(SSL_use_certificate_file(t->ssl, "tests/conf/tls/client.pem", SSL_FILETYPE_PEM) == 1);
+    check(SSL_use_PrivateKey_file(t->ssl, "tests/conf/tls/client.key", SSL_FILETYPE_PEM) == 1);
+    if (*session)
+        check(SSL_set_session(t->ssl, *session) == 1);
+    go(t);
+    EXPECT(SSL_is_init_finished(t->ssl) && !sim_closed(t->c));
+    SSL_SESSION_free(*session);
+    *session = SSL_get1_session(t->ssl);
+    bool was = SSL_session_reused(t->ssl);
+    (void)SSL_shutdown(t->ssl);
+    go(t);
+    caller_free(t);
+    return was;
+}
+
+/* Nobody is known for ever by a certificate that he once had: what comes of a session does not live longer than that. */
+TEST(a_certificate_is_looked_at_once_in_two_hours)
+{
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(TLS_ASKS(", clients: {ca: tests/conf/tls/client.pem}") TLS_ROUTES);
+        SSL_SESSION *session = NULL;
+        EXPECT(!comes_again(s, versions[i], &session));
+        for (int k = 0; k < 2; k++) {
+            sim_advance(s, 3550 * NSEC_PER_SEC);
+            EXPECT(comes_again(s, versions[i], &session));
+        }
+        sim_advance(s, 110 * NSEC_PER_SEC);
+        EXPECT(!comes_again(s, versions[i], &session));
+        EXPECT(comes_again(s, versions[i], &session));
+        SSL_SESSION_free(session);
+        SIM_END(s);
+    }
+}
