@@ -534,7 +534,6 @@ void tls_connect(struct stream *s, const struct tls_client *client, struct str n
     SSL_SESSION *session = tls_session_find(sessions, str_of(own, name.len), now);
     if (session && SSL_set_session(t->ssl, session) == 1)
         t->out.until = sessions->until;
-    (void)tls_shake(s);
 }
 
 enum tls_shake tls_shake(struct stream *s)

@@ -38,13 +38,14 @@ struct tls_failure {
 void tls_accept(struct stream *, struct tls_server *, const char *who);
 
 /*
- * A connected stream on which nothing was read becomes the client's end of TLS, to whoever has a certificate of that name, and says
- * hello; under the caller's time limit. What was put before goes in front of it. A session is resumed from the slot, and kept
- * in it, which must live as long as the stream.
+ * A connected stream on which nothing was read becomes the client's end of TLS, to whoever has a certificate of that name; under
+ * the caller's time limit. What was put before goes in front of it. A session is resumed from the slot, and kept in it, which must
+ * live as long as the stream.
  */
 void tls_connect(struct stream *, const struct tls_client *, struct str name, struct tls_session *);
 enum tls_shake { TLS_SHAKING, TLS_SHAKEN, TLS_FAILED };
-/* Goes on with it when an event has come. Nothing may be read or put before hands are shaken. */
+/* Says hello, and goes on when an event has come: the endpoint may have said something already. Nothing may be read or put before
+ * hands are shaken. */
 enum tls_shake tls_shake(struct stream *);
 /* Why it failed, or why reading gave IO_ERR; of a client's end. */
 struct tls_failure tls_failure(const struct stream *);

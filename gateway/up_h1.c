@@ -225,15 +225,6 @@ void upconn_fail_tls(struct upconn *c, struct tls_failure failure)
     upconn_fail(c, REASON_tls_failed, text);
 }
 
-static void upconn_shake_begin(struct upconn *c)
-{
-    const struct request *r = c->up.att->req;
-    upconn_set_state(c, UPCONN_SHAKING);
-    if (r->leg.times.tls)
-        upconn_arm(c, r->leg.times.tls);
-    tls_connect(&c->s, c->endpoint->tls, name_of(c->endpoint, r), &c->endpoint->session);
-}
-
 static void upconn_shake(struct upconn *c)
 {
     enum tls_shake how = tls_shake(&c->s);
@@ -243,6 +234,16 @@ static void upconn_shake(struct upconn *c)
         upconn_set_state(c, UPCONN_BUSY);
         attempt_connected(c->up.att);
     }
+}
+
+static void upconn_shake_begin(struct upconn *c)
+{
+    const struct request *r = c->up.att->req;
+    upconn_set_state(c, UPCONN_SHAKING);
+    if (r->leg.times.tls)
+        upconn_arm(c, r->leg.times.tls);
+    tls_connect(&c->s, c->endpoint->tls, name_of(c->endpoint, r), &c->endpoint->session);
+    upconn_shake(c);
 }
 
 static void upconn_connect_event(struct upconn *c)

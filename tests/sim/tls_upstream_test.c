@@ -202,6 +202,34 @@ TEST(a_handshake_that_stalls)
     }
 }
 
+/* Its first words come with the connection, so there is no other event. */
+TEST(an_endpoint_that_speaks_first)
+{
+    static const struct { const char *says; bool ends; } rows[] = {
+        {"SSH-2.0-OpenSSH_9.2\r\n", false}, {"HTTP/1.1 408 Request Timeout\r\n\r\n", false},
+        {"", true}, {"220 mail\r\n", true},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(UP(""));
+        s->connect = SIM_HANG;
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, GET);
+        struct sim_conn *u = sim_next(s);
+        sim_accept(u);
+        if (rows[i].says[0])
+            sim_send(u, rows[i].says);
+        if (rows[i].ends)
+            sim_fin(u);
+        sim_run(s);
+        EXPECT_HAS(c, "HTTP/1.1 502 Bad Gateway\r\n");
+        EXPECT_HAS(c, "\"reason\":\"tls_failed\"");
+        EXPECT(sim_closed(u));
+        EXPECT_EQ(sim_metric(s, METRIC_upstream_tls_handshakes_failed_total), 1);
+        SIM_END(s);
+    }
+}
+
 /* The client goes, at any moment: nothing may be left. */
 TEST(the_client_goes_while_hands_are_shaken)
 {
