@@ -5,11 +5,14 @@
  * A binary heap by `placed`. For whatever is in it placed <= when, so the root is never later than the first deadline;
  * what was moved to a later time, or cleared, is found out when it comes up to the root.
  *
- * A run goes in three steps: all that is due is taken out of the heap and set aside, in order; its callbacks are
+ * A run goes in three steps: what is due is taken out of the heap and set aside, in order; its callbacks are
  * called; and what they set anew, of what was set aside, goes back into the heap. The heap is not looked at while
  * callbacks run: so a run ends even if each of them sets its timer to now, and no timer fires twice in it. An entry
  * that was set aside is due as long as `when` is still what it was placed by; a callback of another timer may change
  * that, or take it out.
+ *
+ * A run is bounded, for thousands who came together are late together, and each costs some system calls: events are not to
+ * wait for the last of them.
  */
 #include "timers.h"
 
@@ -22,7 +25,6 @@ void timers_fini(struct timers *ts)
 {
     check(ts->n == 0 && !ts->running);
     mem_free(ts->heap);
-    mem_free(ts->aside);
     *ts = (struct timers){.heap = NULL};
 }
 
@@ -33,11 +35,11 @@ void timer_init(struct timer *t, void (*fire)(struct timer *, uint64_t now))
 
 uint64_t timers_next(const struct timers *ts) { return ts->n ? ts->heap[0]->placed : TIME_NEVER; }
 
-static void grow(struct timer ***array, uint32_t *cap)
+static void grow(struct timers *ts)
 {
-    check(*cap < TIMER_ASIDE / 2);
-    *cap = *cap ? *cap * 2 : 64;
-    *array = mem_realloc(*array, *cap * sizeof(**array));
+    check(ts->cap < TIMER_ASIDE / 2);
+    ts->cap = ts->cap ? ts->cap * 2 : 64;
+    ts->heap = mem_realloc(ts->heap, ts->cap * sizeof(*ts->heap));
 }
 
 static void put(struct timers *ts, uint32_t at, struct timer *t)
@@ -77,7 +79,7 @@ static void sift_down(struct timers *ts, uint32_t at, struct timer *t)
 static void heap_add(struct timers *ts, struct timer *t)
 {
     if (ts->n == ts->cap)
-        grow(&ts->heap, &ts->cap);
+        grow(ts);
     t->placed = t->when;
     sift_up(ts, ts->n++, t);
 }
@@ -98,8 +100,6 @@ static void heap_remove(struct timers *ts, struct timer *t)
 
 static void aside_add(struct timers *ts, struct timer *t)
 {
-    if (ts->aside_n == ts->aside_cap)
-        grow(&ts->aside, &ts->aside_cap);
     t->index = TIMER_ASIDE | ts->aside_n;
     ts->aside[ts->aside_n++] = t;
 }
@@ -135,7 +135,7 @@ void timer_fini(struct timers *ts, struct timer *t)
 
 static void take_due(struct timers *ts, uint64_t now)
 {
-    while (timers_next(ts) <= now && ts->n) {
+    while (ts->n && timers_next(ts) <= now && ts->aside_n < TIMERS_RUN_MAX) {
         struct timer *t = ts->heap[0];
         if (t->when == t->placed) {
             heap_remove(ts, t);

@@ -21,12 +21,13 @@ struct timer {
 };
 
 #define TIMER_ASIDE ((uint32_t)1 << 31)
+#define TIMERS_RUN_MAX 128
 
 struct timers {
     struct timer **heap;
     uint32_t n, cap;
-    struct timer **aside;                 /* during a run: what is due, in order */
-    uint32_t aside_n, aside_cap;
+    struct timer *aside[TIMERS_RUN_MAX];  /* during a run: what is due, in order */
+    uint32_t aside_n;
     bool running;
 };
 
@@ -34,9 +35,9 @@ void timers_init(struct timers *);
 void timers_fini(struct timers *);                        /* must be empty */
 /* When timers_run() is to be called next; TIME_NEVER: no need. May be earlier than any timer's `when`. */
 uint64_t timers_next(const struct timers *);
-/* Fires all that are due at `now`, in order of `when`; a fired timer is unset first, and may be set or freed by its
- * callback. Timers set to <= now by a callback fire in the next run; those it clears or ends do not fire. Returns how
- * many fired. Not to be called by a callback. */
+/* Fires what is due at `now`, in order of `when`, TIMERS_RUN_MAX at the most: the rest is the next run's, and timers_next() says
+ * that it is due. A fired timer is unset first, and may be set or freed by its callback. Timers set to <= now by a callback
+ * fire in the next run; those it clears or ends do not fire. Returns how many fired. Not to be called by a callback. */
 unsigned timers_run(struct timers *, uint64_t now);
 
 void timer_init(struct timer *, void (*fire)(struct timer *, uint64_t now));

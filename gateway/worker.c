@@ -164,6 +164,7 @@ static void turn_measure(struct worker *w)
 
 bool worker_turn(struct worker *w)
 {
+    bool more_due = false;
     (void)worker_now(w);
     if (mailbox_has(&w->mailbox)) {
         mailbox_drain(&w->mailbox, w);
@@ -174,13 +175,14 @@ bool worker_turn(struct worker *w)
     if (timers_next(&w->timers) <= worker_now(w)) {
         timers_run(&w->timers, worker_now(w));
         worker_flush(w);
+        more_due = timers_next(&w->timers) <= worker_now(w);
     }
     if (w->graves)
         graves_empty(w);
     atomic_store_explicit(&w->metrics.v[METRIC_timers], w->timers.n, memory_order_relaxed);
     turn_measure(w);
     w->now = 0;
-    return !list_empty(&w->ready);
+    return more_due || !list_empty(&w->ready);
 }
 
 /* Moves the one libevent timer if the earliest deadline is nearer than what it is set to. */

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "sim.h"
+#include "worker.h"
 
 #define MS NSEC_PER_MSEC
 #define YAML                                                                                                         \
@@ -51,6 +52,27 @@ TEST(the_first_head_that_is_never_whole)
     EXPECT_EQ(sim_reasons(s, REASON_client_timeout), 1);
     sim_advance(s, 1000 * MS);               /* lingers */
     EXPECT(sim_closed(c));
+    EXPECT_NOTHING_LEFT(s);
+    SIM_END(s);
+}
+
+/* One turn does not serve them all: others, who have just asked, would wait for it. */
+TEST(many_heads_that_are_never_whole)
+{
+    enum { N = 3 * TIMERS_RUN_MAX };
+    struct sim *s = sim_new(YAML);
+    struct worker *w = sim_worker(s, 0);
+    for (int i = 0; i < N; i++)
+        sim_send(sim_client(s), "GET / HT");
+    sim_run(s);
+    clock_advance(&s->clock, 1000 * MS);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        (void)worker_turn(w);
+        EXPECT_EQ(worker_next(w) <= clock_mono(&s->clock), turn < 3);
+        EXPECT_EQ(sim_reasons(s, REASON_client_timeout), turn * TIMERS_RUN_MAX);
+    }
+    sim_advance(s, 2000 * MS);
+    EXPECT_EQ(sim_metric(s, METRIC_client_connections), 0);
     EXPECT_NOTHING_LEFT(s);
     SIM_END(s);
 }

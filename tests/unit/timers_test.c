@@ -314,6 +314,42 @@ TEST(moving_later_costs_no_heap_work)
     timers_fini(&ts);
 }
 
+struct counted {
+    struct timer timer;
+    unsigned *count;
+};
+
+static void count_up(struct timer *t, uint64_t now)
+{
+    (void)now;
+    ++*container_of(t, struct counted, timer)->count;
+}
+
+/* Many that are due together do not keep others waiting for the last of them, and none is lost. */
+TEST(a_run_is_bounded)
+{
+    static struct counted many[2 * TIMERS_RUN_MAX + 10];
+    struct timers ts;
+    unsigned count = 0;
+    timers_init(&ts);
+    for (size_t i = 0; i < array_len(many); i++) {
+        many[i].count = &count;
+        timer_init(&many[i].timer, count_up);
+        timer_set(&ts, &many[i].timer, 1000 + i);
+    }
+    EXPECT_EQ(timers_run(&ts, 5000), TIMERS_RUN_MAX);
+    EXPECT_EQ(count, TIMERS_RUN_MAX);
+    EXPECT(!timer_is_set(&many[TIMERS_RUN_MAX - 1].timer) && timer_is_set(&many[TIMERS_RUN_MAX].timer));
+    EXPECT_EQ(timers_next(&ts), 1000 + TIMERS_RUN_MAX);
+    timer_clear(&many[TIMERS_RUN_MAX].timer);
+    timer_set(&ts, &many[0].timer, 2000);
+    EXPECT_EQ(timers_run(&ts, 5000), TIMERS_RUN_MAX);
+    EXPECT_EQ(timers_run(&ts, 5000), 10);
+    EXPECT_EQ(timers_next(&ts), TIME_NEVER);
+    EXPECT_EQ(count, array_len(many));
+    timers_fini(&ts);
+}
+
 static void fini_with_a_timer(void)
 {
     struct timers ts;
