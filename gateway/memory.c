@@ -4,8 +4,8 @@
  *
  * Resident memory is what the kernel ends a process for, whoever asked for it: buffers, TLS, the C library's own. Counting
  * what weir hands out would miss a half of that. It has one flaw, that what was freed may still be resident; so before a stage
- * is entered the free lists are given back, and again every GIVE_NS while it lasts, and the C library is asked to do the same.
- * Between two looks the streams' own bounds hold.
+ * is entered the workers give their free lists back, and again every GIVE_NS while it lasts, and the C library is asked to do
+ * the same with what it got from them, right before the next look. Between two looks the streams' own bounds hold.
  *
  * The marks are shares of the bound, and a stage is left 5 % below its mark, so that it is not entered and left by the
  * same few requests.
@@ -51,6 +51,7 @@ struct memory {
     uint64_t limit, used;
     enum memory_stage stage;
     uint64_t gave;                   /* when free lists were given back last; 0: never */
+    bool trim;                       /* since the last look */
     uint64_t entered;                /* how often a stage was entered */
 };
 
@@ -184,7 +185,7 @@ void memory_look(struct memory *m, uint64_t used, uint64_t now)
     m->used = used;
     if (give_back) {
         m->gave = now;
-        mem_trim();
+        m->trim = true;
         if (before == MEMORY_FINE && next == MEMORY_BODIES)
             next = before;           /* the next look sees what that was good for */
     }
@@ -204,6 +205,14 @@ static uint64_t resident(const struct memory *m)
     return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+uint64_t memory_used(struct memory *m)
+{
+    if (m->trim)
+        mem_trim();
+    m->trim = false;
+    return resident(m);
+}
+
 static void tick_set(struct memory *m)
 {
     const struct timeval tv = {0, MEMORY_LOOK_NS / 1000};
@@ -214,7 +223,7 @@ static void tick_came(evutil_socket_t fd, short what, void *arg)
 {
     struct memory *m = arg;
     (void)fd, (void)what;
-    memory_look(m, resident(m), clock_mono(&clock_real));
+    memory_look(m, memory_used(m), clock_mono(&clock_real));
     tick_set(m);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lib/clock.h"
+#include "lib/mem.h"
 #include "test.h"
 #include "worker.h"
 
@@ -107,6 +108,32 @@ TEST(workers_are_told)
     memory_set(m, 0);
     look(m, &w, 2000 * MIB, 1009 * SEC);
     EXPECT_EQ(w.memory, MEMORY_FINE);
+    memory_end(m);
+    worker_fini(&w);
+    memory_free(&m);
+}
+
+/* The system has it by the next look, though something that is still needed lies behind it in the heap. */
+TEST(what_is_given_back_is_the_systems)
+{
+    enum { BLOCKS = 8192 };
+    static void *blocks[BLOCKS];
+    struct worker w;
+    struct memory *m = memory_new(NULL);
+    if (SLAB_HEAP)
+        return (void)memory_free(&m);
+    worker_init(&w, 0, &clock_real, 1, false);
+    memory_begin(m, &w, 1);
+    memory_set(m, 1000 * MIB);
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = memset(slab_alloc(&w.arena_blocks), 1, ARENA_BLOCK);
+    void *behind = mem_alloc(100000);
+    for (size_t i = 0; i < BLOCKS; i++)
+        slab_free(&w.arena_blocks, blocks[i]);
+    uint64_t before = memory_used(m);
+    look(m, &w, 850 * MIB, 1000 * SEC);
+    EXPECT(memory_used(m) + BLOCKS * ARENA_BLOCK / 2 < before);
+    mem_free(behind);
     memory_end(m);
     worker_fini(&w);
     memory_free(&m);
