@@ -49,13 +49,15 @@ class Ledger:
         self.problems = []
         self.wanted, self.lines = set(), []     # numbers in problems, and what the access log says of them
         self.worked = {}                # unsafe requests by number: how often they were worked on
-        self.last = 0
+        self.last, self.deaf = 0, False
 
     def number(self):
         self.last += 1
         return self.last
 
     def problem(self, text):
+        if self.deaf:
+            return
         self.counts["problems"] += 1
         self.wanted.update(re.findall(r"\bi=(\d+)&", text)[:1])
         if len(self.problems) < 50:
