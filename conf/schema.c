@@ -115,8 +115,9 @@ static const struct field memory_fields[] = {
 
 static const struct field reload_fields[] = {
     {.key = "watch", .type = FIELD_BOOL, .offset = offsetof(struct snapshot, watch), .fallback = "true",
-     .help = "Whether a change of this file, of what it includes, and of the files of `${file:...}` is a reload by itself. Their "
-             "folders are watched, so a ConfigMap must be mounted as a folder. If not, SIGHUP and `weir reload` do it alone."},
+     .help = "Whether a change of this file, of what it includes, of the files of `${file:...}`, and of those of TLS, of listeners "
+             "and of upstreams, is a reload by itself. Their folders are watched, so a ConfigMap must be mounted as a folder. "
+             "If not, SIGHUP and `weir reload` do it alone."},
     {.key = "poll", .type = FIELD_DURATION, .offset = offsetof(struct snapshot, watch_poll), .fallback = "5s",
      .max = 24 * 3600 * (uint64_t)1000000000,
      .help = "How often the files are compared with what was read, for mounts that do not tell of changes; 0s: never."},

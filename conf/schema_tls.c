@@ -39,16 +39,21 @@ static int path_read(void *at, const struct yaml_node *n, struct load *l)
     return 0;
 }
 
+/* Of every file. */
+#define FROM_WHERE " A path that is not absolute counts from the folder of the configuration file that names it."
+
 #define FILE_ROW(STRUCT, KEY) .key = #KEY, .type = FIELD_CUSTOM, .parse = path_read, .offset = offsetof(STRUCT, KEY), \
     .form = "a path", .json = "{\"type\":\"string\",\"minLength\":1}"
 
 static const struct field pair_fields[] = {
     {FILE_ROW(struct tls_pair, certificate), .required = true,
      .help = "A file in PEM: the certificate first, then those of the CAs between it and the root. It serves the names in it "
-             "(subjectAltName), `*.` included."},
-    {FILE_ROW(struct tls_pair, key), .required = true, .help = "A file in PEM with its private key, not encrypted."},
+             "(subjectAltName), `*.` included." FROM_WHERE},
+    {FILE_ROW(struct tls_pair, key), .required = true,
+     .help = "A file in PEM with its private key, not encrypted." FROM_WHERE},
     {FILE_ROW(struct tls_pair, ocsp),
-     .help = "A file in DER with an OCSP response about the certificate, which is sent to those that ask for it (stapled)."},
+     .help = "A file in DER with an OCSP response about the certificate, which is sent to those that ask for it (stapled)."
+             FROM_WHERE},
     {.type = FIELD_END},
 };
 
@@ -112,10 +117,12 @@ static int header_read(void *at, const struct yaml_node *n, struct load *l)
 static const char *const profiles[] = {"intermediate", "modern", NULL};
 
 const struct field schema_tls_out_fields[] = {
-    {FILE_AT("ca", ca), .help = "A file in PEM with the CAs whose certificates endpoints may have, in place of the system's."},
+    {FILE_AT("ca", ca),
+     .help = "A file in PEM with the CAs whose certificates endpoints may have, in place of the system's." FROM_WHERE},
     {FILE_AT("certificate", pair.certificate),
-     .help = "A file in PEM with the certificate that endpoints are shown which ask who weir is, and the chain behind it."},
-    {FILE_AT("key", pair.key), .help = "A file in PEM with its private key, not encrypted."},
+     .help = "A file in PEM with the certificate that endpoints are shown which ask who weir is, and the chain behind it."
+             FROM_WHERE},
+    {FILE_AT("key", pair.key), .help = "A file in PEM with its private key, not encrypted." FROM_WHERE},
     {.key = "verify", .type = FIELD_BOOL, .offset = offsetof(struct tls_out_conf, verify), .fallback = "true",
      .help = "`false`: whatever certificate an endpoint has is taken, so anybody on the way can be the endpoint. Warned of, "
              "logged, and told by `weir_upstream_tls_unverified`."},
@@ -153,7 +160,8 @@ int schema_tls_out_check(struct upstream_conf *u, const struct yaml_node *upstre
 static const struct field client_fields[] = {
     {.key = "ca", .type = FIELD_CUSTOM, .parse = path_read, CLIENTS(ca), .required = true, .form = "a path",
      .json = "{\"type\":\"string\",\"minLength\":1}",
-     .help = "A file in PEM with the CAs whose certificates are taken. No lists of revoked certificates are looked at."},
+     .help = "A file in PEM with the CAs whose certificates are taken. No lists of revoked certificates are looked at."
+             FROM_WHERE},
     {.key = "verify", .type = FIELD_CUSTOM, .parse = verify_read, CLIENTS(optional), .fallback = "required",
      .form = "`required` or `optional`",
      .json = "{\"anyOf\":[{\"enum\":[\"required\",\"optional\"]}," SCHEMA_REF("variable") "]}",
@@ -161,7 +169,8 @@ static const struct field client_fields[] = {
     {.key = "header", .type = FIELD_CUSTOM, .parse = header_read, CLIENTS(header), .form = "a header's name",
      .json = SCHEMA_REF("token"),
      .help = "A field that tells upstreams the subject of the caller's certificate, as in RFC 4514. What callers send under that "
-             "name, on whatever listener, is dropped."},
+             "name, on whatever listener, is dropped. Every listener serves every route: a route that asks for the field "
+             "(`header: {x-client-subject: \"*\"}` in its `match`) is for callers with a certificate alone."},
     {.type = FIELD_END},
 };
 

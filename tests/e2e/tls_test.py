@@ -288,6 +288,24 @@ class Callers(Tls):
         w.ask("/", headers=[("X-Caller", "CN=root")])
         self.assertEqual(self.seen[0].all("x-caller"), [])
 
+    def test_a_route_for_callers_with_a_certificate_alone(self):
+        folder, clients = self.directory, ", clients: {ca: %s, verify: optional, header: x-client-subject}" % self.ca.pem
+        w = self.weir("""version: 1
+listen: [{at: '127.0.0.1:@PORT@', %s}, 'unix:%s/s']
+admin: 127.0.0.1:@ADMIN@
+routes:
+  - {match: /, respond: {body: for all}}
+  - {match: {path: /secret, header: {x-client-subject: "*"}}, respond: {body: for members}}
+""" % (self.tls_yaml(more=clients), folder))
+        lies = [("X-Client-Subject", "CN=alice")]
+        self.assertEqual(self.ask(w, "/secret", context=self.with_certificate(self.mine)).body, b"for members")
+        self.assertEqual(self.ask(w, "/secret", headers=lies).body, b"for all")
+        with socket.socket(socket.AF_UNIX) as s:             # the listener that asks nobody for a certificate
+            s.connect(folder + "/s")
+            p = Peer(s)
+            p.send(request_bytes(path="/secret", headers=lies))
+            self.assertEqual(p.read_response().body, b"for all")
+
     def test_a_subject_that_is_too_long_is_not_told_in_part(self):
         long = self.ca.issue("long", subject="/CN=x" + "".join("/OU=" + "%02d" % i * 30 for i in range(40)), use="clientAuth")
         w = self.gate_of("required")
