@@ -253,6 +253,7 @@ class World:
         self.ledger.deaf = False
         for t in late:
             t.cancel()
+            self.ledger.problem("a task does not end: %r" % t.get_coro())
         for t in done:
             if not t.cancelled() and t.exception():
                 self.ledger.problem("a task died of %r" % t.exception())
