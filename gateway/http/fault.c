@@ -16,6 +16,8 @@ static const struct fault faults[FAULT_COUNT] = {
     [FAULT_NONE] = {400, "none", "No fault was found in this message."},
     [FAULT_NOT_HTTP] = {400, "not_http",
         "This is no HTTP/1.x message; perhaps TLS or HTTP/2 was spoken to a plain port."},
+    [FAULT_PROXY_HEADER] = {400, "proxy_header",
+        "A header of the PROXY protocol was sent where none is expected; a listener takes it with listen.proxy_protocol."},
     [FAULT_METHOD] = {400, "method", "The method is no token."},
     [FAULT_TARGET] = {400, "target",
         "The request target is no path, http URL or \"*\" of OPTIONS, or holds a character that must be escaped."},

@@ -32,6 +32,17 @@ void http_parser_init(struct http_parser *p, enum parse_kind kind, const struct 
         p->limits.fields = HTTP_FIELDS_MAX;
 }
 
+/* What begins a header of the PROXY protocol, version 2: chosen so that a server of HTTP refuses it. It may have come in part. */
+static enum parse read_signature(struct http_parser *p, const char *base, uint32_t end)
+{
+    static const char signature[12] = "\r\n\r\n\0\r\nQUIT\n";
+    uint32_t len = end < sizeof signature ? end : sizeof signature;
+
+    if (memcmp(base, signature, len) != 0)
+        return parse_refuse(p, FAULT_NOT_HTTP);
+    return len < sizeof signature ? PARSE_MORE : parse_refuse(p, FAULT_PROXY_HEADER);
+}
+
 /* One empty line before a request is forgiven: old clients send it behind a body (RFC 9112 2.2). */
 static enum parse read_start(struct http_parser *p, const char *base, uint32_t end)
 {
@@ -42,6 +53,8 @@ static enum parse read_start(struct http_parser *p, const char *base, uint32_t e
         return parse_line_end(p, base, end, 0, AT_START);
     if (c == '\n')
         return parse_refuse(p, FAULT_LINE_END);
+    if (c == '\r')
+        return read_signature(p, base, end);
     if (!char_is(c, CHAR_TOKEN))
         return parse_refuse(p, c >= ' ' && c < 0x7f ? FAULT_METHOD : FAULT_NOT_HTTP);
     p->start = p->pos;
@@ -102,6 +115,14 @@ static uint32_t scheme_run(const char *at, uint32_t len, uint32_t *whole)
     return best;
 }
 
+/* A target that is none, at its first byte that fits nothing. "PROXY TCP4 ..." is no request, but version 1 of that protocol. */
+static enum http_fault target_fault(const struct http_parser *p, const char *base, char stop)
+{
+    if (stop == '\n')
+        return FAULT_LINE_END;
+    return str_eq(str_of(base + p->start, p->method_len), STR("PROXY")) ? FAULT_PROXY_HEADER : FAULT_TARGET;
+}
+
 static enum parse read_target(struct http_parser *p, const char *base, uint32_t end)
 {
     uint32_t at = p->target_at, len = end - at, whole = 0;
@@ -116,7 +137,7 @@ static enum parse read_target(struct http_parser *p, const char *base, uint32_t 
     }
     uint32_t run = scheme_run(base + at, len, &whole);
     if (run == 0 || (run < len && run < whole))
-        return parse_refuse(p, base[at + run] == '\n' ? FAULT_LINE_END : FAULT_TARGET);
+        return parse_refuse(p, target_fault(p, base, base[at + run]));
     if (run < whole)
         return PARSE_MORE;
     p->absolute = true;

@@ -28,6 +28,7 @@ enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_UNTIL_CLOSE };
 enum http_fault {
     FAULT_NONE = 0,
     FAULT_NOT_HTTP,              /* 400: no request or status line at all; also TLS and HTTP/2 prefaces */
+    FAULT_PROXY_HEADER,          /* 400: a header of the PROXY protocol, whole or the beginning of one */
     FAULT_METHOD, FAULT_TARGET, FAULT_VERSION_SYNTAX, FAULT_LINE_END, FAULT_STATUS,
     FAULT_VERSION,               /* 505 */
     FAULT_FIELD_NAME, FAULT_FIELD_VALUE, FAULT_FIELD_SPACE, FAULT_FOLD,

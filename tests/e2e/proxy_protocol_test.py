@@ -109,9 +109,11 @@ class In(Case):
         w = self.gateway("trusted: 127.0.0.1, others: serve")
         with self.dial_from(w, "127.0.0.2") as p:
             self.assertEqual(self.client_of(w, p, b""), "127.0.0.2")
-        with self.dial_from(w, "127.0.0.2") as p:
-            p.send(ONE + request_bytes())
-            self.assertEqual(p.read_response().status, 400)
+        for n, header in enumerate((ONE, SIGNATURE, b"PROXY UNKNOWN\r\n"), 1):
+            with self.dial_from(w, "127.0.0.2") as p:
+                p.send(header + request_bytes())
+                self.assertEqual(p.read_response().status, 400)
+            self.assertEqual(w.wait_log(n, status=400)[-1]["fault"], "proxy_header")
         with w.dial() as p:
             self.assertEqual(self.client_of(w, p, ONE), "203.0.113.7")
 
