@@ -545,8 +545,11 @@ def main():
     """Runs the calling file's tests, and ends with "N passed, N failed"."""
     suite = unittest.TestLoader().loadTestsFromModule(sys.modules["__main__"])
     if len(sys.argv) > 1:
-        chosen = [t for group in suite for t in group if any(a in t.id() for a in sys.argv[1:])]
-        suite = unittest.TestSuite(chosen)
+        every = [t for group in suite for t in group]
+        nobody = [a for a in sys.argv[1:] if not any(a in t.id() for t in every)]
+        if nobody:
+            sys.exit("no test's name has %s in it" % ", ".join(nobody))
+        suite = unittest.TestSuite(t for t in every if any(a in t.id() for a in sys.argv[1:]))
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(suite)
     failed = max(len(result.bad), 0 if result.wasSuccessful() else 1)
     skipped = len(result.skipped)
