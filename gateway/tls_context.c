@@ -34,9 +34,8 @@
 #include "tls_tickets.h"
 #include "worker.h"
 
-/* SECURITY_LEVEL: 112 bits and no SHA-1, whatever the system's openssl.cnf says. CALLERS_MAX: bytes of certificates that a caller
- * may show. */
-enum { CERTIFICATES_A_SITE = 4, HELLO_NAME_MAX = 255, SECURITY_LEVEL = 2, CALLERS_MAX = 32 * 1024 };
+/* CALLERS_MAX: bytes of certificates that a caller may show. */
+enum { CERTIFICATES_A_SITE = 4, HELLO_NAME_MAX = 255, CALLERS_MAX = 32 * 1024 };
 
 struct staple {
     const X509 *certificate;         /* the site's */
@@ -251,7 +250,6 @@ static void site_set(const struct make *m, SSL_CTX *ctx)
 {
     const struct tls_conf *conf = m->conf;
     uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
-    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
     SSL_CTX_set_options(ctx, conf->tickets ? options : options | SSL_OP_NO_TICKET);
     tls_profile_set(ctx, conf->profile);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
