@@ -220,6 +220,8 @@ static void files_set(struct conf_watch *w, const struct sources *s, bool failed
 
 void conf_watch_loaded(struct conf_watch *w, const struct sources *s) { files_set(w, s, false); }
 
+void conf_watch_dropped(struct conf_watch *w) { fingerprint_denied(&w->tried); }
+
 void conf_watch_failed(struct conf_watch *w, const struct sources *s) { files_set(w, s, true); }
 
 static void turn_on(struct conf_watch *w)

@@ -39,6 +39,9 @@ void conf_watch_reading(struct conf_watch *);
  */
 void conf_watch_loaded(struct conf_watch *, const struct sources *);
 
+/* After conf_watch_loaded(), when this process became another user: that it may not read a file any more is no change of it. */
+void conf_watch_dropped(struct conf_watch *);
+
 /* After it could not be read: `sources` says from what, as far as is known; NULL: the files are the same ones as before. What
  * conf_watch_reading() saw counts as tried, of files that were not known then what is in `sources`. */
 void conf_watch_failed(struct conf_watch *, const struct sources *);

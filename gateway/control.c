@@ -386,6 +386,7 @@ static int control_start(struct control *c, struct err *err)
     names_hold(c->names, snap);
     change_commit(&change, NULL);
     conf_watch_loaded(c->watch, &snap->sources);
+    conf_watch_dropped(c->watch);
     conf_watch_set(c->watch, snap->watch, snap->watch_poll);
     if (workers_start(c, err) != 0)
         return -1;

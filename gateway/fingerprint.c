@@ -7,9 +7,11 @@
  */
 #include "fingerprint.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "conf/digest.h"
 #include "conf/pattern.h"
 #include "conf/source.h"
@@ -71,6 +73,15 @@ static void take(struct fingerprint *f, const struct sources *s, bool loaded)
 void fingerprint_take(struct fingerprint *f, const struct sources *s) { take(f, s, false); }
 
 void fingerprint_loaded(struct fingerprint *f, const struct sources *s) { take(f, s, true); }
+
+void fingerprint_denied(struct fingerprint *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        size_t left = 0;
+        if (access(f->v[i].path, R_OK) != 0 && errno == EACCES)
+            f->v[i].digest = digest_file(f->v[i].path, &left);
+    }
+}
 
 void fingerprint_fini(struct fingerprint *f)
 {

@@ -33,6 +33,9 @@ void fingerprint_loaded(struct fingerprint *, const struct sources *);
 void fingerprint_move(struct fingerprint *to, struct fingerprint *from);       /* leaves {0} */
 void fingerprint_fini(struct fingerprint *);                                   /* {0} is legal */
 
+/* After the user changed: of files that this one has no permission to read, that is what counts from now on. */
+void fingerprint_denied(struct fingerprint *);
+
 uint64_t fingerprint_of(const struct fingerprint *, const char *path);          /* DIGEST_UNKNOWN: it is not among them */
 /* A file that is in one of them only is the same as one that is absent in that. */
 bool fingerprint_same(const struct fingerprint *, const struct fingerprint *);

@@ -80,6 +80,12 @@ static int identity_find(const struct snapshot *s, struct identity *id, struct d
     return group_find(s, pw, &id->gid, diags);
 }
 
+int privileges_check(const struct snapshot *s, struct diags *diags)
+{
+    struct identity id;
+    return s->user.len ? identity_find(s, &id, diags) : 0;
+}
+
 /* What can be inherited goes, and with it what is ambient; of the others those in `mask` stay. */
 static int capabilities_keep(uint32_t mask)
 {

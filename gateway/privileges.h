@@ -13,6 +13,9 @@ struct snapshot;
 
 /* No program that this process could be made to execute gets more than it has. Before any other thread begins. */
 void privileges_begin(void);
+/* Whether there are such a user and group here; -1: the list says which is not. Changes nothing, any time, any thread of a process
+ * that has one. */
+int privileges_check(const struct snapshot *, struct diags *) must_check;
 /* Becomes the configuration's `user`, when ports are bound; the files that are opened from here on are that user's. -1: the
  * list says why it cannot. Without root there is nothing to give up, which is a warning when another user is named. */
 int privileges_drop(const struct snapshot *, struct diags *) must_check;

@@ -10,6 +10,7 @@
 #include "control.h"
 #include "filter.h"
 #include "lib/page.h"
+#include "privileges.h"
 
 int verb_run(int argc, char **argv)
 {
@@ -41,6 +42,8 @@ int verb_check(int argc, char **argv)
     struct snapshot *snap = NULL;
     struct diags diags = {0};
     int res = control_load(file, &diags, &snap);
+    if (res == 0)
+        res = privileges_check(snap, &diags);
     diags_say(file, &diags, json);
     snapshot_unref(&snap);
     diags_fini(&diags);

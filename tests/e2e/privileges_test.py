@@ -138,6 +138,9 @@ class Privileges(Case):
             w = self.weir(self.conf(more=more), ready=False)
             self.assertEqual(w.wait(), 1)
             self.assertIn(says, w.stderr().decode())
+            check = subprocess.run([WEIR, "check", w.conf_path], capture_output=True, text=True, timeout=30)
+            known = "E064" not in says                       # what only a start can find out
+            self.assertEqual((check.returncode, known or says in check.stderr), (0 if known else 1, True), check.stderr)
         self.assertEqual(os.listdir(mine), [])
 
     @ROOT_ONLY
@@ -154,6 +157,25 @@ class Privileges(Case):
         self.assertEqual(said["result"], "failed")
         self.assertIn("cannot open it: Permission denied", str(said["errors"]))
         self.assertEqual(ask(w.port).body, b"one")
+
+    @ROOT_ONLY
+    def test_what_cannot_be_read_again_did_not_change(self):
+        """The watch looks 0.2 s after the start, and must not take the other user's view for a change."""
+        os.chmod(self.directory, 0o755)
+        secret, plain = os.path.join(self.directory, "secret"), os.path.join(self.directory, "plain")
+        for path, mode in ((secret, 0o600), (plain, 0o644)):
+            with open(path, "w") as f:
+                f.write("one")
+            os.chmod(path, mode)
+        text = self.conf(more="user: nobody", body='"${file:%s} ${file:%s}"' % (secret, plain))
+        w = self.weir(text.replace("watch: false", "poll: 100ms"))
+        time.sleep(1)                                        # five looks
+        self.assertNotIn(b"reload", w.stderr().split(b"W013", 1)[1].split(b"\n", 1)[1])
+        with open(plain, "w") as f:
+            f.write("two")                                   # a change all the same, that needs the secret
+        wait_until("the reload to fail", lambda: b"plain changed" in w.stderr() and b"Permission denied" in w.stderr())
+        os.chmod(secret, 0o644)
+        wait_until("it to be in force", lambda: ask(w.port).body == b"one two")
 
     @ROOT_ONLY
     def test_a_key_that_cannot_be_read_again(self):
