@@ -110,7 +110,7 @@ help:  ## this list
 
 run:  ## build, then start the gateway on :8080 with a mock upstream behind it, until Ctrl-C
 	@tests/tools/deps.sh build
-	@test -s $(BUILD)/weir || echo "building $(BUILD)/weir: a minute or two, the first time"
+	@$(MAKE) -sq all || echo "building $(BUILD)/weir: a minute or two"
 	@$(MAKE) -s all
 	@tests/tools/run.sh $(BUILD)/weir conf/weir.yaml
 
@@ -209,15 +209,16 @@ fuzzers: $(FUZZ)
 # What is being done, unless the command itself is shown or make is silent.
 tell = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo "  $(1)")
 
-# Stamps: rewritten only when what they hold changes.
+# Stamps: rewritten only when what they hold changes, which is seen as this file is read: so `make -q` can say that all is built.
+stale = $(if $(shell echo '$(2)' | cmp -s - $(1) && echo same),,FORCE)
 define stamp
 	@mkdir -p $(@D)
-	@echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+	@echo '$(1)' > $@
 endef
 
-$(BUILD)/flags: FORCE
+$(BUILD)/flags: $(call stale,$(BUILD)/flags,$(CC) $(CFLAGS_ALL))
 	$(call stamp,$(CC) $(CFLAGS_ALL))
-$(BUILD)/link: FORCE
+$(BUILD)/link: $(call stale,$(BUILD)/link,$(CC) $(LINK) $(LINK_LTO) $(LIBS) $(LDFLAGS) $(OBJ) $(SIM_HELP))
 	$(call stamp,$(CC) $(LINK) $(LINK_LTO) $(LIBS) $(LDFLAGS) $(OBJ) $(SIM_HELP))
 
 TEST_FLAGS = $(if $(filter tests/%,$<),-Itests/unit -Itests/sim) $(if $(filter tests/sim/%,$<),$(NO_COVER)) \
