@@ -113,19 +113,21 @@ static void check_agreed(const struct http_parser *p, const char *at, const stru
  * another protocol, of which it takes the body for what comes after. */
 static bool coding_unknown(const struct reading *r) { return (r->flags & F_TRANSFER_ENCODING) && !(r->flags & F_CHUNKED); }
 
-/* Some of each kind of refusal: there may be millions. */
+/* Some of each kind of refusal: there may be millions. Any of them with the same chance, so that a kind that is found late does
+ * not stand behind the first ones of the same name. */
 static void keep_disputed(const char *at, size_t len, const char *reason)
 {
-    static struct { const char *reason; unsigned n; } kept[REASONS];
+    static struct { const char *reason; size_t n; } kept[REASONS];
     const char *dir = getenv("DISPUTED");
     char path[4096];
     size_t i = 0;
     while (i < REASONS - 1 && kept[i].reason && strcmp(kept[i].reason, reason) != 0)
         i++;
     kept[i].reason = reason;
-    if (!dir || kept[i].n++ >= SAMPLES)
+    size_t n = kept[i].n++, place = n < SAMPLES ? n : (size_t)rand() % (n + 1);
+    if (!dir || place >= SAMPLES)
         return;
-    snprintf(path, sizeof path, "%s/%zu-%u", dir, i, kept[i].n);
+    snprintf(path, sizeof path, "%s/%zu-%zu", dir, i, place);
     FILE *f = fopen(path, "wb");
     check(f && fwrite(at, 1, len, f) == len);
     fclose(f);
