@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "lib/str.h"
 
 /* What a configuration says of TLS; parts of struct listen_conf and struct upstream_conf. */
@@ -18,6 +19,16 @@ struct tls_pair {
     struct str certificate, key;
     struct str ocsp;                 /* of an OCSP response in DER; "": none */
     const struct yaml_node *node;
+};
+
+/* A certificate that is shown: to callers by a listener, or by an upstream to endpoints that ask. */
+struct tls_shown {
+    struct tls_shown *next;
+    struct str path;                 /* of its file, as the configuration has it */
+    struct str subject;              /* as in RFC 4514 */
+    struct str serial;               /* hexadecimal digits */
+    uint64_t until;                  /* its end; wall, s */
+    unsigned char print[32];         /* SHA-256 of it */
 };
 
 /* What a listener speaks TLS with. */

@@ -147,7 +147,7 @@ static int text_load(const struct snapshot *running, struct str text, const char
                      struct snapshot **out)
 {
     struct candidate c = {running, name};
-    int res = control_load_text(text, name, diags, out);
+    int res = control_load_text(text, name, running, diags, out);
     diags_withhold(diags, may_see, &c);
     return res;
 }
@@ -157,7 +157,7 @@ static int candidate_load(const struct snapshot *running, const struct admin_req
 {
     struct str raw;
     if (request->body.len == 0)
-        return control_load(running->file, diags, out);
+        return control_load(running->file, running, diags, out);
     if (!uri_query_get(request->query, STR("name"), &raw) || raw.len == 0)
         return text_load(running, request->body, running->file, diags, out);
     char *name = mem_zalloc(raw.len + 1);

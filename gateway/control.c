@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include "access_log.h"
 #include "admin.h"
+#include "certificates.h"
 #include "change.h"
 #include "client.h"
 #include "conf/diag.h"
@@ -209,11 +210,11 @@ static void signals_watch(struct control *c)
 
 /* ---- start and end ---- */
 
-static int load_end(int res, struct diags *diags, struct snapshot **out)
+static int load_end(int res, const struct snapshot *running, struct diags *diags, struct snapshot **out)
 {
     if (res == 0) {
         res = route_compile(*out, diags);
-        if (tls_compile(*out, diags) != 0)
+        if (tls_compile(*out, running, diags) != 0)
             res = -1;
         if (res != 0)
             snapshot_unref(out);
@@ -221,14 +222,15 @@ static int load_end(int res, struct diags *diags, struct snapshot **out)
     return res;
 }
 
-int control_load(const char *path, struct diags *diags, struct snapshot **out)
+int control_load(const char *path, const struct snapshot *running, struct diags *diags, struct snapshot **out)
 {
-    return load_end(snapshot_load(path, filters_all, diags, out), diags, out);
+    return load_end(snapshot_load(path, filters_all, diags, out), running, diags, out);
 }
 
-int control_load_text(struct str text, const char *name, struct diags *diags, struct snapshot **out)
+int control_load_text(struct str text, const char *name, const struct snapshot *running, struct diags *diags,
+                      struct snapshot **out)
 {
-    return load_end(snapshot_load_text(text, name, filters_all, diags, out), diags, out);
+    return load_end(snapshot_load_text(text, name, filters_all, diags, out), running, diags, out);
 }
 
 unsigned control_workers(const struct snapshot *snap)
@@ -348,6 +350,7 @@ static void parts_make(struct control *c)
     c->reload = reload_new(c);
     c->watchdog = watchdog_new(c->base);
     c->memory = memory_new(c->base);
+    c->certificates = certificates_new(c->base, &c->snap);
     c->watch = conf_watch_new(c->base, &clock_real, files_changed, c);
     c->resolver = resolver_new(c->base, &clock_real);
     c->names = names_new(c->resolver, addresses_came, c);
@@ -373,7 +376,7 @@ static int control_start(struct control *c, struct err *err)
     struct diags diags = {0};
     struct snapshot *snap = NULL;
     struct change change;
-    int res = control_load(c->path, &diags, &snap);
+    int res = control_load(c->path, NULL, &diags, &snap);
     if (res == 0) {
         signals_watch(c);            /* what comes from now on is seen once everything runs, and cleans up after itself */
         c->files = files_raise();
@@ -431,6 +434,7 @@ static void control_fini(struct control *c)
         event_free(c->tick);
     event_free(c->mail_event);
     memory_free(&c->memory);
+    certificates_free(&c->certificates);
     mailbox_fini(&c->mail);
     snapshot_unref(&c->snap);
     shared_set_free(c->shared);

@@ -14,6 +14,7 @@
  * atomic. */
 struct access_log;
 struct admin;
+struct certificates;
 struct conf_watch;
 struct crowd;
 struct memory;
@@ -46,6 +47,7 @@ struct control {
     struct access_log *log;          /* NULL: none is written */
     struct watchdog *watchdog;
     struct memory *memory;
+    struct certificates *certificates;
     struct resolver *resolver;
     struct names *names;
     struct admin *admin, *probes;

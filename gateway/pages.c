@@ -3,6 +3,7 @@
 #include "pages.h"
 
 #include "access_log.h"
+#include "certificates.h"
 #include "config_page.h"
 #include "control_impl.h"
 #include "crowd.h"
@@ -25,6 +26,7 @@ static void page_metrics(void *ctx, struct page *page)
     crowd_metrics(c->crowd, page);
     watchdog_metrics(c->watchdog, clock_mono(&clock_real), page);
     memory_metrics(c->memory, page);
+    certificates_metrics(c->snap, page);
     page_printf(page, "# HELP weir_access_log_dropped_total Access log lines lost because the writer was behind.\n"
                       "# TYPE weir_access_log_dropped_total counter\nweir_access_log_dropped_total %llu\n",
                 (unsigned long long)access_log_dropped(c->log) + reload_log_dropped(c->reload));

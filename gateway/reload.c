@@ -314,7 +314,7 @@ static int reload_read(struct reload *r, struct snapshot **snap)
 {
     struct control *c = r->control;
     conf_watch_reading(c->watch);
-    if (control_load(c->path, &r->diags, snap) != 0) {
+    if (control_load(c->path, c->snap, &r->diags, snap) != 0) {
         failed_files_watch(c);
         return -1;
     }

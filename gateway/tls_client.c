@@ -223,9 +223,9 @@ static int upstream_make(struct make *m, size_t i, const struct upstream_conf **
     return client_make(m, u);
 }
 
-int tls_client_compile(struct snapshot *snap, struct diags *diags)
+int tls_client_compile(struct snapshot *snap, const struct snapshot *running, struct diags *diags)
 {
-    struct make m = {.files = {.sources = &snap->sources, .diags = diags}, .snap = snap,
+    struct make m = {.files = {snap, running, diags}, .snap = snap,
                      .stores = mem_array(snap->n_upstreams, sizeof *m.stores)};
     const struct upstream_conf **makers = mem_array(snap->n_upstreams, sizeof *makers);
     size_t n = 0;

@@ -17,7 +17,7 @@ struct tls_failure;
 
 /* Reads what the snapshot's upstreams name and makes their `tls.client`, freed with the snapshot. -1: the list says what is
  * wrong. */
-int tls_client_compile(struct snapshot *, struct diags *) must_check;
+int tls_client_compile(struct snapshot *, const struct snapshot *running, struct diags *) must_check;
 
 void tls_client_ref(struct tls_client *);            /* any thread */
 void tls_client_unref(struct tls_client **);         /* any thread; the last one frees. NULL in it is legal */

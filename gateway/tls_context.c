@@ -375,9 +375,9 @@ static void server_drop(void *arg)
     tls_server_unref(&s);
 }
 
-static int server_make(struct snapshot *snap, struct tls_conf *conf, struct diags *diags)
+static int server_make(struct snapshot *snap, const struct snapshot *running, struct tls_conf *conf, struct diags *diags)
 {
-    struct make m = {.files = {.sources = &snap->sources, .diags = diags}, .conf = conf, .server = mem_zalloc(sizeof *m.server)};
+    struct make m = {.files = {snap, running, diags}, .conf = conf, .server = mem_zalloc(sizeof *m.server)};
     int res = 0;
     atomic_init(&m.server->refs, 1);
     arena_init(&m.server->arena, NULL);
@@ -409,14 +409,14 @@ static void own_headers_list(struct snapshot *snap)
             snap->own_headers.v[snap->own_headers.n++] = snap->listens[i].tls->clients.header;
 }
 
-int tls_compile(struct snapshot *snap, struct diags *diags)
+int tls_compile(struct snapshot *snap, const struct snapshot *running, struct diags *diags)
 {
     int res = 0;
     own_headers_list(snap);
     for (size_t i = 0; i < snap->n_listens && !snap->sources.sealed; i++)
-        if (snap->listens[i].tls && server_make(snap, snap->listens[i].tls, diags) != 0)
+        if (snap->listens[i].tls && server_make(snap, running, snap->listens[i].tls, diags) != 0)
             res = -1;
-    if (!snap->sources.sealed && tls_client_compile(snap, diags) != 0)
+    if (!snap->sources.sealed && tls_client_compile(snap, running, diags) != 0)
         res = -1;
     return res;
 }

@@ -15,8 +15,8 @@ struct tls_server;
 
 /* Reads what the snapshot's listeners name and makes their `server`, freed with the snapshot, and the same for its upstreams
  * (tls_client.h). -1: the list says what is wrong, with OpenSSL's reason. Of a snapshot that may open no files (sources.sealed)
- * nothing is made. */
-int tls_compile(struct snapshot *, struct diags *) must_check;
+ * nothing is made. A certificate that has expired is wrong, unless `running` (NULL: nothing does) shows the same from that file. */
+int tls_compile(struct snapshot *, const struct snapshot *running, struct diags *) must_check;
 
 /* A connection's end of it, bound to nothing yet. Its app data must be the struct stream by the time that it is used, and the
  * stream's worker must have `tickets`. The caller frees it, and keeps a reference to the server until then. */

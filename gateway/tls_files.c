@@ -25,7 +25,7 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
-enum { FILE_MAX = 4 * 1024 * 1024, NAME_MAX_LEN = 253, SOON_DAYS = 7 };
+enum { FILE_MAX = 4 * 1024 * 1024, NAME_MAX_LEN = 253 };
 
 /* Does it say no more than that the one before it happened, or that nobody could read it? */
 static bool says_nothing(unsigned long code)
@@ -90,7 +90,7 @@ static int bytes_read(const struct tls_files *f, const struct yaml_node *node, c
         arena_fini(&b->arena);
         return tls_files_wrong(f, node, key, CODE_tls_file, path, why.text);
     }
-    struct source_file *listed = sources_add(f->sources, name, SOURCE_TLS);
+    struct source_file *listed = sources_add(&f->snap->sources, name, SOURCE_TLS);
     if (listed)
         listed->digest = read.digest;
     b->text = read.text;
@@ -171,20 +171,81 @@ static const char *date_text(const ASN1_TIME *time, char *text, size_t cap)
     return text;
 }
 
+const struct tls_shown *tls_shown_find(const struct snapshot *snap, struct str path)
+{
+    for (const struct tls_shown *s = snap ? snap->shown : NULL; s; s = s->next)
+        if (str_eq(s->path, path))
+            return s;
+    return NULL;
+}
+
+static struct str subject_text(const X509 *certificate, struct arena *arena)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *at = NULL;
+    check(bio != NULL);
+    (void)X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
+    long len = BIO_get_mem_data(bio, &at);
+    struct str text = arena_copy(arena, str_of(len > 0 ? at : "", len > 0 ? (size_t)len : 0));
+    BIO_free(bio);
+    return text;
+}
+
+static struct str serial_text(const X509 *certificate, struct arena *arena)
+{
+    BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);
+    char *hex = number ? BN_bn2hex(number) : NULL;
+    struct str text = arena_copy(arena, str_c(hex ? hex : "0"));
+    OPENSSL_free(hex);
+    BN_free(number);
+    return text;
+}
+
+static struct tls_shown *shown_make(struct arena *arena, struct str path, const X509 *certificate)
+{
+    struct tls_shown *s = arena_zalloc(arena, sizeof *s);
+    struct tm tm;
+    *s = (struct tls_shown){.path = path, .subject = subject_text(certificate, arena), .serial = serial_text(certificate, arena)};
+    time_t until = ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? timegm(&tm) : 0;
+    s->until = until > 0 ? (uint64_t)until : 0;
+    check(X509_digest(certificate, EVP_sha256(), s->print, NULL) == 1);
+    ERR_clear_error();
+    return s;
+}
+
+/* Several may name the same file. */
+static const struct tls_shown *shown_add(struct snapshot *snap, struct str path, const X509 *certificate)
+{
+    struct tls_shown **end = &snap->shown;
+    for (; *end; end = &(*end)->next)
+        if (str_eq((*end)->path, path))
+            return *end;
+    *end = shown_make(&snap->arena, path, certificate);
+    return *end;
+}
+
+/* One that is in force already expires whatever is done: refusing it would hold up every other change, and mend nothing. */
 static int dates_check(const struct tls_files *f, const struct tls_pair *conf, const X509 *certificate)
 {
+    const struct tls_shown *shown = shown_add(f->snap, conf->certificate, certificate);
+    const struct tls_shown *before = tls_shown_find(f->running, conf->certificate);
     const ASN1_TIME *from = X509_get0_notBefore(certificate), *to = X509_get0_notAfter(certificate);
-    char date[40], why[96];
-    int days = 0, seconds = 0;
+    char date[40], why[160];
     if (X509_cmp_current_time(to) <= 0) {
-        (void)snprintf(why, sizeof why, "it expired at %s", date_text(to, date, sizeof date));
+        bool in_force = before && memcmp(before->print, shown->print, sizeof shown->print) == 0;
+        (void)snprintf(why, sizeof why, "it expired at %s%s", date_text(to, date, sizeof date),
+                       in_force ? "; kept because it is in force, but weir would not start with it" : "");
+        if (in_force) {
+            warn(f, conf->node, "certificate", conf->certificate, why);
+            return 0;
+        }
         return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate, why);
     }
     if (X509_cmp_current_time(from) >= 0) {
         (void)snprintf(why, sizeof why, "it is not valid before %s", date_text(from, date, sizeof date));
         return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate, why);
     }
-    if (ASN1_TIME_diff(&days, &seconds, NULL, to) == 1 && days < SOON_DAYS) {
+    if (shown->until < clock_wall(&clock_real) / NSEC_PER_SEC + TLS_ENDS_SOON) {
         (void)snprintf(why, sizeof why, "it expires at %s", date_text(to, date, sizeof date));
         warn(f, conf->node, "certificate", conf->certificate, why);
     }

@@ -10,8 +10,11 @@
  * Certificates, keys and CAs in files: read, and checked as far as that can be done before anybody calls. Whatever is wrong goes
  * to the list, at the key of the configuration that names the file, with the file and OpenSSL's reason. Control thread.
  */
+enum { TLS_ENDS_SOON = 7 * 24 * 3600 };      /* s; from then on it is warned of */
+
 struct tls_files {
-    struct sources *sources;         /* gets the digests of what was read */
+    struct snapshot *snap;           /* its sources get the digests of what was read, `shown` the certificates */
+    const struct snapshot *running;  /* in force; NULL: nothing is */
     struct diags *diags;
 };
 
@@ -34,6 +37,9 @@ struct tls_authorities {
 
 int tls_files_identity(const struct tls_files *, const struct tls_pair *, struct arena *, struct tls_identity *) must_check;
 void tls_identity_fini(struct tls_identity *);
+
+/* The certificate in force that was read from that path; NULL: none was. */
+const struct tls_shown *tls_shown_find(const struct snapshot *, struct str path);
 
 /* `node` holds the keys of which `path` came, for the place of errors. */
 int tls_files_authorities(const struct tls_files *, const struct yaml_node *node, struct str path,

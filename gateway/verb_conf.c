@@ -41,7 +41,7 @@ int verb_check(int argc, char **argv)
     const char *file = argc == 2 + json ? argv[argc - 1] : verbs_default_file();
     struct snapshot *snap = NULL;
     struct diags diags = {0};
-    int res = control_load(file, &diags, &snap);
+    int res = control_load(file, NULL, &diags, &snap);
     if (res == 0)
         res = privileges_check(snap, &diags);
     diags_say(file, &diags, json);

@@ -20,7 +20,7 @@ static int file_load(const char *file, struct snapshot **out)
 {
     struct diags diags = {0};
     struct page page = {0};
-    int res = control_load(file, &diags, out);
+    int res = control_load(file, NULL, &diags, out);
     diags_print(&diags, &page);
     if (page.len)
         fputs(page.at, stderr);

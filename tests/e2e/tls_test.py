@@ -558,6 +558,47 @@ class Files(Tls):
         self.assertIn(b"it expires at 20", w.stderr())
         self.assertEqual(self.ask(w).status, 200)
 
+    def ends_in(self, name, seconds):
+        end = time.time() + seconds
+        return end, self.ca.expired(name, "DNS:test.example", end=time.strftime("%Y%m%d%H%M%SZ", time.gmtime(end)))
+
+    def reload(self, w):
+        done = subprocess.run([WEIR, "reload", "-c", w.conf_path], capture_output=True, timeout=20)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    def test_one_that_expires_in_force_holds_up_no_other_change(self):
+        end, pair = self.ends_in("brief", 6)
+        w = self.gate(certificates=[pair], top="reload: {watch: false}")
+        metric = 'weir_tls_certificate_expiry_timestamp_seconds{certificate="%s"}' % pair[0]
+        self.assertEqual(w.metrics()[metric], int(end))
+        wait_until("its end", lambda: time.time() > end + 1, 20)
+        with open(w.conf_path) as f:
+            text = f.read()
+        with open(w.conf_path, "w") as f:
+            f.write(text + "drain: {timeout: 5s}\n")
+        planned = subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20)
+        self.assertIn(b"drain.timeout", planned.stdout, planned.stderr)
+        status, said = self.reload(w)
+        self.assertEqual(status, 0, said)
+        self.assertIn("W004", said)
+        self.assertIn("it expired at 20", said)
+        self.assertIn("would not start", said)
+        self.assertEqual(self.reload(w)[0], 0)                   # it is in force still
+        self.assertEqual(w.metrics()[metric], int(end))
+        checked = subprocess.run([WEIR, "check", w.conf_path], capture_output=True, timeout=20)
+        self.assertNotEqual(checked.returncode, 0)
+        self.assertIn(b"E071", checked.stderr)
+        other = self.ca.expired("old", "DNS:test.example")
+        for new, old in zip(other, pair):
+            shutil.copy(new, old)                                # another one that has expired too
+        status, said = self.reload(w)
+        self.assertNotEqual(status, 0)
+        self.assertIn("E071", said)
+        for new, old in zip((self.pem, self.key), pair):
+            shutil.copy(new, old)
+        self.assertEqual(self.reload(w)[0], 0)
+        self.assertGreater(w.metrics()[metric], time.time() + 20 * 86400)
+
     def test_authorities(self):
         for path, word in (("/nowhere/ca.pem", "E070"), (self.key, "E073"), (self.write("no.pem", b""), "E073")):
             status, text = self.check("version: 1\nlisten:\n- at: 127.0.0.1:1\n  tls:\n    certificates: {certificate: %s, key: %s}\n"

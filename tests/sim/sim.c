@@ -307,7 +307,7 @@ static struct snapshot *snap_load(struct sim *s, const char *yaml)
     if (res == 0)
         res = route_compile(snap, &diags);
     if (res == 0)
-        res = tls_compile(snap, &diags);
+        res = tls_compile(snap, NULL, &diags);
     diags_print(&diags, &page);
     if (res != 0)
         fputs(page.at, stderr);

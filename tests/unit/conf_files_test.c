@@ -28,7 +28,7 @@ static struct page said(const char *path)
     struct diags diags = {.n = 0};
     struct page page = {0};
 
-    int res = control_load(path, &diags, &s);
+    int res = control_load(path, NULL, &diags, &s);
     EXPECT_EQ(res != 0, diags.errors > 0);
     EXPECT_EQ(s != NULL, res == 0);
     for (size_t i = 0; i < diags.n; i++) {

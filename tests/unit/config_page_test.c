@@ -15,7 +15,7 @@ static struct snapshot *load(const char *text)
 {
     struct diags diags = {0};
     struct snapshot *s = NULL;
-    EXPECT_EQ(control_load_text(str_c(text), "/etc/w.yaml", &diags, &s), 0);
+    EXPECT_EQ(control_load_text(str_c(text), "/etc/w.yaml", NULL, &diags, &s), 0);
     diags_fini(&diags);
     return s;
 }
@@ -141,7 +141,7 @@ TEST(a_file_of_what_runs_is_told)
     setup(&f);
     snapshot_unref(&f.running);
     struct diags diags = {0};
-    EXPECT_EQ(control_load(in_folder("main.yaml"), &diags, &f.running), 0);
+    EXPECT_EQ(control_load(in_folder("main.yaml"), NULL, &diags, &f.running), 0);
     diags_fini(&diags);
     file_write("a.yaml", "defin: {x: request_id}\n");
     snprintf(head, sizeof head, "POST /plan?name=%s HTTP/1.1\r\nAccept: text/plain\r\n", in_folder("main.yaml"));

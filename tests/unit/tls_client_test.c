@@ -19,7 +19,7 @@ static struct snapshot *load(const char *upstreams)
     struct diags diags = {.n = 0};
     struct page text = {0}, said = {0};
     page_printf(&text, HEAD "%s", upstreams);
-    int res = control_load_text(str_of(text.at, text.len), "x.yaml", &diags, &snap);
+    int res = control_load_text(str_of(text.at, text.len), "x.yaml", NULL, &diags, &snap);
     diags_print(&diags, &said);
     if (res != 0)
         test_row("%s", said.at);
