@@ -67,6 +67,19 @@ SSL *tls_client_ssl(const struct tls_client *c, struct str name)
     return ssl;
 }
 
+/* What an alert of theirs means for whoever has to mend it. */
+static const char *alert_text(int reason, unsigned long code)
+{
+    switch (reason) {
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return "tlsv13 alert certificate required: the endpoint asks for a certificate (tls.certificate)";
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return "tlsv1 alert unknown ca: the endpoint does not know the CA of the certificate that it is shown (tls.certificate)";
+    default:
+        return ERR_reason_error_string(code);
+    }
+}
+
 struct tls_failure tls_client_failure(const SSL *ssl)
 {
     struct tls_failure f = {NULL, false};
@@ -76,7 +89,7 @@ struct tls_failure tls_client_failure(const SSL *ssl)
     if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verdict != X509_V_OK)
         f = (struct tls_failure){X509_verify_cert_error_string(verdict), true};
     else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        f = (struct tls_failure){ERR_reason_error_string(code), reason > SSL_AD_REASON_OFFSET};
+        f = (struct tls_failure){alert_text(reason, code), reason > SSL_AD_REASON_OFFSET};
     else if (code && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING)
         f.text = ERR_reason_error_string(code);
     ERR_clear_error();
@@ -146,7 +159,7 @@ static int identity_take(struct make *m, SSL_CTX *ctx, const struct tls_out_conf
         bool ok = SSL_CTX_use_certificate(ctx, id.certificate) == 1 && SSL_CTX_set1_chain(ctx, id.chain) == 1;
         if (!ok || SSL_CTX_use_PrivateKey(ctx, id.key) != 1)
             res = tls_files_wrong(&m->files, conf->node, "certificate", CODE_certificate, conf->pair.certificate,
-                                  tls_reason().text);
+                                  tls_identity_reason(&id).text);
         certificate_digest(digest, id.certificate);
         for (int i = 0; i < sk_X509_num(id.chain); i++)
             certificate_digest(digest, sk_X509_value(id.chain, i));

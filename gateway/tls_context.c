@@ -327,7 +327,8 @@ static int pair_add(const struct make *m, const struct tls_pair *conf, const str
     ERR_clear_error();
     bool ok = SSL_CTX_use_certificate(site->ctx, id->certificate) == 1 && SSL_CTX_set1_chain(site->ctx, id->chain) == 1;
     if (!ok)
-        return tls_files_wrong(&m->files, conf->node, "certificate", CODE_certificate, conf->certificate, tls_reason().text);
+        return tls_files_wrong(&m->files, conf->node, "certificate", CODE_certificate, conf->certificate,
+                               tls_identity_reason(id).text);
     if (SSL_CTX_use_PrivateKey(site->ctx, id->key) != 1)
         return tls_files_wrong(&m->files, conf->node, "key", CODE_private_key, conf->key, tls_reason().text);
     site->kinds[site->n] = kind;

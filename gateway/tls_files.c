@@ -41,8 +41,9 @@ struct tls_reason tls_reason(void)
         if (!says_nothing(next))
             code = next;
     const char *word = code ? ERR_reason_error_string(code) : NULL;
+    bool cut = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_BAD_END_LINE;
     if (word)
-        (void)snprintf(r.text, sizeof r.text, "%s", word);
+        (void)snprintf(r.text, sizeof r.text, "%s%s", word, cut ? ": the file ends in the middle of it (half written?)" : "");
     else if (code)
         ERR_error_string_n(code, r.text, sizeof r.text);
     return r;
@@ -292,6 +293,19 @@ static struct tls_reason key_reason(BIO *bio)
     return reason;
 }
 
+static const char *misfit_text(const struct tls_pair *conf, X509 *certificate, char *why, size_t cap)
+{
+    struct arena arena;
+    arena_init(&arena, NULL);
+    if (X509_check_ca(certificate) == 1)
+        (void)snprintf(why, cap, "it is not the key of the certificate: the first one in \"%s\" is a CA's (" STR_FMT "); the "
+                       "server's own comes first", quoted(conf->certificate).text, STR_ARG(subject_text(certificate, &arena)));
+    else
+        (void)snprintf(why, cap, "it is not the key of the certificate");
+    arena_fini(&arena);
+    return why;
+}
+
 static int key_take(const struct tls_files *f, const struct tls_pair *conf, struct tls_identity *id)
 {
     struct bytes b;
@@ -307,12 +321,13 @@ static int key_take(const struct tls_files *f, const struct tls_pair *conf, stru
     BIO_free(bio);
     bytes_fini(&b);
     const char *why = NULL;
+    char misfit[512];
     if (!id->key && asked) {
         why = "it is encrypted, and nobody is there to type a pass phrase";
     } else if (!id->key) {
         why = pem ? reason.text : "it holds no private key in PEM";
     } else if (id->certificate && X509_check_private_key(id->certificate, id->key) != 1) {
-        why = "it is not the key of the certificate";
+        why = misfit_text(conf, id->certificate, misfit, sizeof misfit);
         ERR_clear_error();
     }
     return why ? tls_files_wrong(f, conf->node, "key", CODE_private_key, conf->key, why) : 0;
@@ -390,6 +405,16 @@ int tls_files_identity(const struct tls_files *f, const struct tls_pair *conf, s
     if (id->certificate && ocsp_take(f, conf, arena, id) != 0)
         res = -1;
     return res;
+}
+
+struct tls_reason tls_identity_reason(const struct tls_identity *id)
+{
+    unsigned long code = ERR_peek_error();
+    struct tls_reason r = tls_reason();
+    size_t n = strlen(r.text);
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_EE_KEY_TOO_SMALL)
+        (void)snprintf(r.text + n, sizeof r.text - n, ": its key has %d bits", EVP_PKEY_get_bits(id->key));
+    return r;
 }
 
 void tls_identity_fini(struct tls_identity *id)

@@ -10,6 +10,10 @@
  * Certificates, keys and CAs in files: read, and checked as far as that can be done before anybody calls. Whatever is wrong goes
  * to the list, at the key of the configuration that names the file, with the file and OpenSSL's reason. Control thread.
  */
+/* The last of OpenSSL's errors in words, and forgets them all. */
+struct tls_reason { char text[160]; };
+struct tls_reason tls_reason(void);
+
 enum { TLS_ENDS_SOON = 7 * 24 * 3600 };      /* s; from then on it is warned of */
 
 struct tls_files {
@@ -37,6 +41,8 @@ struct tls_authorities {
 
 int tls_files_identity(const struct tls_files *, const struct tls_pair *, struct arena *, struct tls_identity *) must_check;
 void tls_identity_fini(struct tls_identity *);
+/* tls_reason(), of a context that did not take it. */
+struct tls_reason tls_identity_reason(const struct tls_identity *);
 
 /* The certificate in force that was read from that path; NULL: none was. */
 const struct tls_shown *tls_shown_find(const struct snapshot *, struct str path);
@@ -51,9 +57,5 @@ void tls_authorities_fini(struct tls_authorities *);
 /* The error about a file that the node's key names; always -1. */
 int tls_files_wrong(const struct tls_files *, const struct yaml_node *, const char *key, enum diag_code, struct str path,
                     const char *why);
-
-/* The last of OpenSSL's errors in words, and forgets them all. */
-struct tls_reason { char text[160]; };
-struct tls_reason tls_reason(void);
 
 #endif

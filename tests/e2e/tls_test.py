@@ -499,7 +499,8 @@ class Files(Tls):
         other = self.ca.issue("other", "DNS:o.example")
         self.bad("/nowhere/a.pem", self.key, "E070", "/nowhere/a.pem", "No such file")
         self.bad(self.pem, self.directory, "E070", "a directory")
-        self.bad(self.write("half.pem", pem[:len(pem) // 2]), self.key, "E071", "half.pem")
+        self.bad(self.write("half.pem", pem[:len(pem) // 2]), self.key, "E071", "half.pem",
+                 "bad end line: the file ends in the middle of it (half written?)")
         self.bad(self.pem, self.write("half.key", key[:len(key) // 2]), "E072", "half.key")
         self.bad(self.write("empty.pem", b""), self.key, "E071", "no certificate")
         self.bad(self.write("bad.pem", pem[:80] + b"AAAA" + pem[84:]), self.key, "E071")
@@ -507,7 +508,9 @@ class Files(Tls):
         self.bad(self.pem, self.pem, "E072", "no private key")
         self.bad(*self.ca.expired("old", "DNS:old.example"), "E071", "expired", "2020-01-02")
         self.bad(*self.ca.expired("new", "DNS:new.example", "20900101000000Z", "20910101000000Z"), "E071", "not valid before 2090-01-01")
-        self.bad(*self.ca.issue("weak", "DNS:weak.example", kind="weak"), "E071", "key too small")
+        self.bad(*self.ca.issue("weak", "DNS:weak.example", kind="weak"), "E071", "ee key too small: its key has 1024 bits")
+        self.bad(self.write("turned.pem", open(self.ca.pem, "rb").read() + pem), self.key, "E072",
+                 "the first one in", "turned.pem", "is a CA's (CN=ca); the server's own comes first")
         locked = os.path.join(self.directory, "locked.key")
         run("ec", "-in", self.key, "-aes128", "-passout", "pass:x", "-out", locked)
         self.bad(self.pem, locked, "E072", "encrypted")

@@ -223,6 +223,12 @@ class Whom(Out):
             self.assertIn((("commonName", "weir at home"),), u.seen[0]["peer"]["subject"])
             w = self.gate(u)
             self.refused(w, "alert")
+            if version == ssl.TLSVersion.TLSv1_3:
+                self.assertIn(b"alert certificate required: the endpoint asks for a certificate (tls.certificate)", w.stderr())
+            theirs = CA(os.path.dirname(self.ca.pem), "theirs").issue("foreign", "DNS:weir", use="clientAuth")
+            w = self.gate(u, tls="certificate: %s, key: %s" % theirs)
+            self.refused(w, "alert")
+            self.assertIn(b"alert unknown ca: the endpoint does not know the CA of the certificate that it is shown", w.stderr())
             self.assertEqual(self.states(w)[0]["last_failure"], "tls_failed")
 
 
