@@ -38,6 +38,16 @@ static void put_caller(struct json *j, const struct access_record *r)
     put_string(j, STR("client"), str_of(text, ip_format(&r->client, text)));
 }
 
+static void put_tls(struct json *j, const struct access_record *r)
+{
+    if (r->tls)
+        put_string(j, STR("tls_version"), str_c(r->tls));
+    if (r->sni.at)
+        put_string(j, STR("sni"), r->sni);
+    if (r->subject.at)
+        put_string(j, STR("tls_subject"), r->subject);
+}
+
 size_t access_log_format(const struct access_record *r, char *out, size_t cap)
 {
     struct json j = json_init(out, cap);
@@ -77,6 +87,7 @@ size_t access_log_format(const struct access_record *r, char *out, size_t cap)
     json_u64(&j, r->minor);
     json_raw(&j, STR("\""));
     put_u64(&j, STR("conn"), r->connection);
+    put_tls(&j, r);
     if (r->tunnel)
         json_raw(&j, STR(",\"tunnel\":true"));
     json_raw(&j, STR("}\n"));

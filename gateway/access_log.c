@@ -41,7 +41,7 @@
 #define LOOK_EVERY 100                       /* ms */
 #define CLOSE_WAIT (2 * NSEC_PER_SEC)
 
-enum { STRINGS = 9 };
+enum { STRINGS = 11 };
 
 /* How the output takes bytes without making the thread sleep where nobody can wake it. */
 enum sink {
@@ -105,6 +105,8 @@ static void strings_of(struct access_record *r, struct str *of[STRINGS])
     of[6] = &r->fault;
     of[7] = &r->policy;
     of[8] = &r->shadow;
+    of[9] = &r->sni;
+    of[10] = &r->subject;
 }
 
 void access_log_put(struct ring *ring, const struct access_record *record)

@@ -27,6 +27,8 @@ struct access_record {
     uint64_t waited;                 /* ns that filters made it wait, in a queue or for tokens */
     struct str id, method, target, host, route, endpoint, fault;     /* fault: http_fault_name(), or an attempt's cause */
     struct str policy, shadow;       /* the filter's name that answered; that would have, were it not in shadow mode */
+    const char *tls;                 /* its version, static; NULL: plain */
+    struct str sni, subject;         /* the name asked for; of the caller's certificate */
     uint8_t minor;                   /* HTTP/1.minor of the request */
     bool tunnel;
 };
@@ -52,7 +54,7 @@ void access_log_put(struct ring *, const struct access_record *);
 
 /* Bytes of a line at most. */
 #define ACCESS_STRING_MAX 8192
-#define ACCESS_LINE_MAX (9 * (ACCESS_STRING_MAX * 6 + 2) + 1024)
+#define ACCESS_LINE_MAX (11 * (ACCESS_STRING_MAX * 6 + 2) + 1024)
 
 /* The line as it is written, "\n" included; returns its length, 0 if `cap` is too small for it. Strings that are absent, and
  * first_byte_ms when there was none, are null; status 0 is written as 0. For the writer and its test. */

@@ -28,11 +28,23 @@ static enum reason reason_of_fault(enum http_fault fault)
     }
 }
 
+/* The stream may be closed before the request's line is written. */
+static const struct tls_peer *peer_copy(struct request *r, const struct tls_peer *peer)
+{
+    struct tls_peer *copy = peer ? arena_zalloc(&r->arena, sizeof *copy) : NULL;
+    if (copy) {
+        *copy = *peer;
+        copy->asked = arena_copy(&r->arena, peer->asked);
+        copy->subject = arena_copy(&r->arena, peer->subject);
+    }
+    return copy;
+}
+
 static struct request *exchange_new(struct client *c)
 {
     struct request *r = request_new(c->listener->view, &c->down, c->listener->conf, &c->peer, &c->peer_text, c->id);
     c->x = arena_zalloc(&r->arena, sizeof *c->x);
-    r->tls = tls_peer(&c->s);
+    r->tls = peer_copy(r, tls_peer(&c->s));
     c->down.req = r;
     c->fresh = false;
     c->paused = false;

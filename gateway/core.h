@@ -107,8 +107,8 @@ struct request {
     bool head_kept;
     struct str target, path, query, host, id;
     struct ip peer, client;
-    const struct forward_peer *peer_text;    /* the connection's, and */
-    const struct tls_peer *tls;              /* so is this; NULL: plain */
+    const struct forward_peer *peer_text;    /* the connection's */
+    const struct tls_peer *tls;              /* a copy; NULL: plain */
     struct str *attributes;                  /* NULL: none set */
     struct str authority;                    /* as it came, with its port; {NULL, 0}: none (HTTP/1.0) */
     struct str upgrade;                      /* the protocol asked for */

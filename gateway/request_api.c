@@ -7,6 +7,7 @@
 #include "forward.h"
 #include "lib/check.h"
 #include "lib/json.h"
+#include "tls.h"
 #include "upstream.h"
 #include "view.h"
 
@@ -253,6 +254,9 @@ void request_log(struct request *r)
         .policy = r->policy,
         .shadow = r->shadow,
         .waited = r->waited,
+        .tls = r->tls ? r->tls->version : NULL,
+        .sni = r->tls ? r->tls->asked : (struct str){NULL, 0},
+        .subject = r->tls ? r->tls->subject : (struct str){NULL, 0},
         .minor = r->head.minor,
         .tunnel = r->att.upgraded,
     };

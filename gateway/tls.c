@@ -27,6 +27,7 @@
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
+#include "conf/yaml.h"
 #include "http/headers.h"
 #include "lib/check.h"
 #include "lib/log.h"
@@ -226,6 +227,12 @@ static void subject_take(struct tls *t)
     ERR_clear_error();
 }
 
+static struct str name_asked(const struct tls *t)
+{
+    const char *name = t->server ? SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+    return name ? str_c(name) : (struct str){NULL, 0};
+}
+
 static void handshake_done(struct stream *s)
 {
     struct tls *t = s->tls;
@@ -233,6 +240,7 @@ static void handshake_done(struct stream *s)
     t->silent = 0;
     t->peer.version = SSL_get_version(t->ssl);
     t->peer.resumed = SSL_session_reused(t->ssl) == 1;
+    t->peer.asked = name_asked(t);
     subject_take(t);
     metric_add(&s->worker->metrics, t->server ? METRIC_tls_handshakes_total : METRIC_upstream_tls_handshakes_total, 1);
     if (t->peer.resumed)
@@ -243,9 +251,12 @@ static void handshake_done(struct stream *s)
 static void failure_tell(struct stream *s, const char *why)
 {
     static struct log_limit limit;
+    const struct str asked = name_asked(s->tls);
     if (!s->tls->done)
         metric_add(&s->worker->metrics, METRIC_tls_handshakes_failed_total, 1);
-    log_limited(&limit, LOG_WARN, "tls", "%s: %s: %s", s->tls->who, s->tls->done ? "broke off" : "handshake failed", why);
+    log_limited(&limit, LOG_WARN, "tls", "listener " STR_FMT ": %s: %s: %s%s%s%s", STR_ARG(tls_server_at(s->tls->server)),
+                s->tls->who, s->tls->done ? "broke off" : "handshake failed", why, asked.at ? "; it asked for \"" : "",
+                asked.at ? quoted(asked).text : "", asked.at ? "\"" : "");
 }
 
 /* OpenSSL's reason; of a certificate, also what is wrong with it. */

@@ -21,6 +21,7 @@ struct tls_worker;
 struct tls_peer {
     const char *version;             /* "TLSv1.3" */
     bool resumed;
+    struct str asked;                /* the name that it asked for (SNI), as it came; absent: none */
     struct str subject;              /* of its certificate, checked, RFC 4514; absent: none, or nobody wants to know it */
 };
 

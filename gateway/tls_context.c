@@ -56,6 +56,7 @@ struct site_name { struct str name; struct site *site; unsigned order; };
 struct tls_server {
     _Atomic unsigned refs;
     struct arena arena;
+    struct str at;                   /* the listener */
     struct site *sites;              /* the first is for whoever asks for none of the names */
     size_t n_sites;
     struct site_name *names;         /* sorted, each once */
@@ -79,6 +80,8 @@ void tls_server_unref(struct tls_server **sp)
 }
 
 bool tls_server_tells(const struct tls_server *s) { return s->tells; }
+
+struct str tls_server_at(const struct tls_server *s) { return s->at; }
 
 bool tls_asks_alike(const struct tls_conf *a, const struct tls_conf *b)
 {
@@ -376,13 +379,15 @@ static void server_drop(void *arg)
     tls_server_unref(&s);
 }
 
-static int server_make(struct snapshot *snap, const struct snapshot *running, struct tls_conf *conf, struct diags *diags)
+static int server_make(struct snapshot *snap, const struct snapshot *running, const struct listen_conf *listen, struct diags *diags)
 {
+    struct tls_conf *conf = listen->tls;
     struct make m = {.files = {snap, running, diags}, .conf = conf, .server = mem_zalloc(sizeof *m.server)};
     int res = 0;
     atomic_init(&m.server->refs, 1);
     arena_init(&m.server->arena, NULL);
     m.server->sites = arena_zalloc(&m.server->arena, conf->n * sizeof *m.server->sites);
+    m.server->at = arena_copy(&m.server->arena, listen->at);
     m.server->tells = conf->clients.header.len > 0;
     if (conf->clients.ca.len)
         res = tls_files_authorities(&m.files, yaml_get(conf->node, "clients"), conf->clients.ca, &m.clients);
@@ -415,7 +420,7 @@ int tls_compile(struct snapshot *snap, const struct snapshot *running, struct di
     int res = 0;
     own_headers_list(snap);
     for (size_t i = 0; i < snap->n_listens && !snap->sources.sealed; i++)
-        if (snap->listens[i].tls && server_make(snap, running, snap->listens[i].tls, diags) != 0)
+        if (snap->listens[i].tls && server_make(snap, running, &snap->listens[i], diags) != 0)
             res = -1;
     if (!snap->sources.sealed && tls_client_compile(snap, running, diags) != 0)
         res = -1;

@@ -23,6 +23,8 @@ int tls_compile(struct snapshot *, const struct snapshot *running, struct diags 
 SSL *tls_server_ssl(struct tls_server *);
 /* Has it a header to tell, so that the subject is worth keeping? */
 bool tls_server_tells(const struct tls_server *);
+/* The listener's address, for the log. As long as the server lives. */
+struct str tls_server_at(const struct tls_server *);
 
 /* Is who got in under the one let in by the other too, and known as well? NULL: plain. */
 bool tls_asks_alike(const struct tls_conf *, const struct tls_conf *);

@@ -257,6 +257,11 @@ class Callers(Tls):
                 with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
                     self.ask(w, "/", context=self.with_certificate(pair, version))
         self.assertEqual(len(self.seen), 2)
+        for line, version in zip(w.wait_log(2), ("TLSv1.2", "TLSv1.3")):
+            self.assertEqual([line[k] for k in ("tls_version", "sni", "tls_subject")],
+                             [version, "test.example", "CN=alice,O=Weir\\, Inc."])
+        self.assertIn(b"listener 127.0.0.1:%d: 127.0.0.1: handshake failed: " % w.port, w.stderr())
+        self.assertIn(b'; it asked for "test.example"', w.stderr())
         self.assertRegex(wait_until("the log", lambda: b"127.0.0.1: handshake failed: " in w.stderr() and w.stderr()).decode(),
                          "handshake failed: (peer did not return a certificate|certificate verify failed: unable to get local)")
 
@@ -601,6 +606,19 @@ class Files(Tls):
             shutil.copy(new, old)
         self.assertEqual(self.reload(w)[0], 0)
         self.assertGreater(w.metrics()[metric], time.time() + 20 * 86400)
+
+    def test_the_log_has_no_subject_where_nobody_is_told_of_it(self):
+        w = self.gate()
+        self.ask(w)
+        with socket.create_connection(("127.0.0.1", w.port), timeout=10) as raw:
+            context = self.context(check_hostname=False)
+            with Peer(context.wrap_socket(raw)) as p:            # names nobody
+                p.send(request_bytes(path="/bytes/1"))
+                p.read_response()
+        first, second = sorted(w.wait_log(2), key=lambda line: "sni" not in line)
+        self.assertEqual((first["tls_version"], first["sni"]), ("TLSv1.3", "test.example"))
+        self.assertNotIn("tls_subject", first)
+        self.assertEqual((second["tls_version"], second.get("sni")), ("TLSv1.3", None))
 
     def test_authorities(self):
         for path, word in (("/nowhere/ca.pem", "E070"), (self.key, "E073"), (self.write("no.pem", b""), "E073")):

@@ -122,6 +122,9 @@ TEST(what_is_not_always_there)
     char out[2000], text[100], keys[400];
     r.fault = STR("host_missing");
     r.tunnel = true;
+    r.tls = "TLSv1.3";
+    r.sni = STR("a.example");
+    r.subject = STR("CN=me\\,too");
     r.id = r.endpoint = (struct str){NULL, 0};
     r.host = STR("");
     r.first_byte = 0;
@@ -130,7 +133,10 @@ TEST(what_is_not_always_there)
     struct str line = str_of(out, access_log_format(&r, out, sizeof(out)));
     EXPECT_STR(field(line, "fault", text, keys), "host_missing");
     EXPECT_CSTR(keys, "time id client method target host route endpoint status reason fault bytes_in bytes_out duration_ms "
-                      "first_byte_ms attempts version conn tunnel");
+                      "first_byte_ms attempts version conn tls_version sni tls_subject tunnel");
+    EXPECT_STR(field(line, "tls_version", text, NULL), "TLSv1.3");
+    EXPECT_STR(field(line, "sni", text, NULL), "a.example");
+    EXPECT_STR(field(line, "tls_subject", text, NULL), "CN=me\\,too");
     EXPECT_STR(field(line, "tunnel", text, NULL), "true");
     EXPECT_STR(field(line, "id", text, NULL), "null");
     EXPECT_STR(field(line, "endpoint", text, NULL), "null");
@@ -166,11 +172,12 @@ TEST(the_longest_line_fits_its_bound)
     static char bytes[ACCESS_STRING_MAX], out[ACCESS_LINE_MAX];
     struct access_record r = {.wall = UINT64_MAX, .duration = UINT64_MAX, .first_byte = UINT64_MAX, .bytes_in = UINT64_MAX,
                               .bytes_out = UINT64_MAX, .connection = UINT64_MAX, .status = UINT16_MAX,
-                              .attempts = UINT16_MAX, .reason = REASON_method_not_allowed, .minor = 255, .tunnel = true};
+                              .attempts = UINT16_MAX, .reason = REASON_method_not_allowed, .minor = 255, .tunnel = true,
+                              .tls = "TLSv1.3"};
     r.client.family = 6;
     memset(r.client.bytes, 0xff, sizeof(r.client.bytes));
     memset(bytes, 1, sizeof(bytes));
-    r.id = r.method = r.target = r.host = r.route = r.endpoint = r.fault = str_of(bytes, sizeof(bytes));
+    r.id = r.method = r.target = r.host = r.route = r.endpoint = r.fault = r.sni = r.subject = str_of(bytes, sizeof(bytes));
     EXPECT(access_log_format(&r, out, sizeof(out)) > 7 * 6 * sizeof(bytes));
     EXPECT_EQ(access_log_format(&r, out, 1000), 0);
 }
