@@ -347,6 +347,16 @@ void diags_print(const struct diags *d, struct page *out)
         page_printf(out, "and %zu more warnings\n", more_of(d->warnings));
 }
 
+void diags_print_kind(const struct diags *d, bool warnings, struct page *out)
+{
+    size_t more = more_of(warnings ? d->warnings : d->errors);
+    for (size_t i = 0; i < d->n; i++)
+        if (d->v[i]->warning == warnings)
+            print_one(d->v[i], out);
+    if (more)
+        page_printf(out, "and %zu more %s\n", more, warnings ? "warnings" : "errors");
+}
+
 static void json_one(const struct diag *d, struct page *out)
 {
     page_printf(out, "{\"code\":\"%s\",\"severity\":\"%s\"", diag_code_text(d->code).text, d->warning ? "warning" : "error");

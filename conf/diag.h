@@ -84,6 +84,7 @@ void diag_add(struct diags *, const struct place *, enum diag_code, const char *
  * for each, and at the end "and N more errors" when some were not kept.
  */
 void diags_print(const struct diags *, struct page *);
+void diags_print_kind(const struct diags *, bool warnings, struct page *);       /* the warnings alone, or the errors */
 /* A JSON array: {"code", "severity", "file", "line", "column", "width", "text", "source"} each, without those that are not
  * known; {"more": N} at the end when some were not kept. */
 void diags_json(const struct diags *, struct page *);

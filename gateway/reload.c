@@ -100,20 +100,23 @@ static void lines_log(struct page *text, enum log_level level)
 
 static void result_log(const struct reload *r, enum reload_result result, double ms)
 {
-    struct page changes = {0}, what = {0};
-    diags_print(&r->diags, &what);
+    struct page changes = {0}, warnings = {0}, errors = {0};
+    diags_print_kind(&r->diags, true, &warnings);
+    diags_print_kind(&r->diags, false, &errors);
     if (result == RELOAD_OK) {
         changes_print(&r->changes, &changes);
         log_info("reload", STR_FMT ": ok in %.1f ms, generation %llu: %s", STR_ARG(cause_of(r)), ms,
                  (unsigned long long)r->control->snap->generation, changes.at);
-        lines_log(&what, LOG_WARN);
+        lines_log(&warnings, LOG_WARN);
     } else {
         log_error("reload", STR_FMT ": %s after %.1f ms, nothing changed: %s", STR_ARG(cause_of(r)), reload_result_name(result),
                   ms, diags_count(&r->diags).text);
-        lines_log(&what, LOG_ERROR);
+        lines_log(&warnings, LOG_WARN);
+        lines_log(&errors, LOG_ERROR);   /* last: they are why, and what a look at the log's end finds */
     }
     page_free(&changes);
-    page_free(&what);
+    page_free(&warnings);
+    page_free(&errors);
 }
 
 static void summary_make(const struct reload *r, enum reload_result result, double ms, struct page *p)

@@ -102,6 +102,20 @@ class Reload(Case):
             self.good(w, good % (mine, "", "two"))
             self.assertEqual(w.ask().body, b"two")
 
+    def test_what_is_wrong_comes_last(self):
+        conf = HEAD + """listen: 127.0.0.1:@PORT@
+%s
+upstreams: {api: {endpoints: "https://127.0.0.1:9", tls: {verify: false}}}
+routes: [{match: /, upstream: api}]
+"""
+        w = self.weir(conf % "")
+        self.assertEqual(reload(w, conf % "burts: 3"), "failed")
+        said = w.stderr().decode().split("nothing changed: 1 error, 1 warning", 1)[1].splitlines()[1:]
+        self.assertIn(" warn reload: ", said[0])
+        self.assertIn("W005", said[0])
+        self.assertEqual([" error reload: " in line for line in said], [False] * 3 + [True] * 3, said)
+        self.assertIn('unknown key "burts"', said[3])
+
     def test_what_waits_for_a_restart_says_so(self):
         conf = HEAD + "listen: 127.0.0.1:@PORT@\nworkers: %d\nroutes: [{match: /, respond: {status: 200, body: %s}}]\n"
         w = self.weir(conf % (1, "one"))
