@@ -235,6 +235,22 @@ static void listens_tell(const struct change *ch)
             log_info("control", "no longer listening on %s", then->listens[i].at.at);
 }
 
+/* `of`: what is served there. */
+static void admin_tell(const char *of, bool is_new, const struct listen_conf *now, const struct listen_conf *then)
+{
+    if (is_new && now->at.len)
+        log_info("control", "%s on %s", of, now->at.at);
+    else if (is_new && then)
+        log_info("control", "%s no longer on %s", of, then->at.at);
+}
+
+static void admins_tell(const struct change *ch)
+{
+    const struct snapshot *now = ch->snap, *then = ch->control->snap;
+    admin_tell("admin pages", ch->admin_new, &now->admin, then ? &then->admin : NULL);
+    admin_tell("probes", ch->probes_new, &now->probes, then ? &then->probes : NULL);
+}
+
 /* At each start and reload, for it must not be forgotten. */
 static void unverified_tell(const struct snapshot *snap)
 {
@@ -261,6 +277,7 @@ static void change_finish(struct change *ch)
     struct healths old_healths = c->healths;
     struct name_known *known = names_known(c->names, ch->snap);      /* not the workers': more may have come since */
     listens_tell(ch);
+    admins_tell(ch);
     unverified_tell(ch->snap);
     c->snap = ch->snap;
     watchdog_set(c->watchdog, c->snap->watchdog);

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from harness import WEIR, Case, Closed, Peer, Process, ask, connects, main, request_bytes, wait_until
+from harness import WEIR, Case, Closed, Peer, Process, ask, connects, free_port, main, request_bytes, wait_until
 
 GOOD = """version: 1
 listen: 127.0.0.1:@PORT@
@@ -289,6 +289,15 @@ routes: [{match: /, upstream: a}]
     def test_it_says_where_it_listens(self):
         w = self.weir(GOOD)
         self.assertIn(b"listening on 127.0.0.1:%d" % w.port, w.stderr())
+        self.assertIn(b"admin pages on 127.0.0.1:%d" % w.admin, w.stderr())
+        self.assertNotIn(b"probes", w.stderr())
+        port = free_port()
+        w = self.weir(GOOD + "probes: 127.0.0.1:%d\n" % port)
+        self.assertIn(b"probes on 127.0.0.1:%d" % port, w.stderr())
+        with open(w.conf_path, "w") as f:
+            f.write(GOOD.replace("@PORT@", str(w.port)).replace("@ADMIN@", str(w.admin)))
+        self.assertEqual(ask(w.admin, "/reload", "POST").status, 200)
+        self.assertIn(b"probes no longer on 127.0.0.1:%d" % port, w.stderr())
         self.assertEqual(w.ask("/ping").body, b"pong")
 
 
