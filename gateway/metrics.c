@@ -50,10 +50,18 @@ static uint64_t sum(struct metrics *const *workers, unsigned n, size_t offset)
     return all;
 }
 
+/* Those have no request yet that it could end: their own counters tell of them. */
+static bool ends_connections(enum reason r)
+{
+    return r == REASON_connections || r == REASON_address_connections || r == REASON_address_rate;
+}
+
 static void print_reasons(struct metrics *const *workers, unsigned n, struct page *p)
 {
     exposition_head(p, "requests_total", "counter", "Requests ended, by reason.");
     for (unsigned i = 0; i < REASON_COUNT; i++) {
+        if (ends_connections((enum reason)i))
+            continue;
         const struct label reason = {"reason", str_c(reason_name((enum reason)i))};
         exposition_value(p, "requests_total", &reason, 1,
                          sum(workers, n, offsetof(struct metrics, by_reason) + i * sizeof(uint64_t)));

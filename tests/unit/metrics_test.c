@@ -62,6 +62,18 @@ TEST(requests_by_reason_and_status)
     }
 }
 
+TEST(refused_connections_are_no_requests)
+{
+    struct metrics m = {0};
+    struct page p = {0};
+    const char *page = page_of((struct metrics *const[]){&m}, 1, &p);
+    EXPECT(strstr(page, "weir_requests_total{reason=\"client_gone\"}") != NULL);
+    EXPECT(strstr(page, "reason=\"connections\"") == NULL);
+    EXPECT(strstr(page, "reason=\"address_connections\"") == NULL);
+    EXPECT(strstr(page, "reason=\"address_rate\"") == NULL);
+    page_free(&p);
+}
+
 TEST(a_duration_falls_into_the_first_bucket_that_holds_it)
 {
     static const struct { uint64_t ns; const char *le, *before; } rows[] = {
