@@ -191,6 +191,15 @@ const struct field schema_tls_fields[] = {
     {.type = FIELD_END},
 };
 
+/* The keys of the one pair that many mean stand where other programs have them: one word about all of it. */
+static const struct yaml_node *pair_astray(const struct yaml_node *tls)
+{
+    for (size_t i = 0; i < tls->n; i++)
+        if (str_eq(tls->entries[i].key->text, STR("certificate")) && !yaml_get(tls, "certificates"))
+            return tls->entries[i].key;
+    return NULL;
+}
+
 int schema_tls_read(void *at, const struct yaml_node *n, struct load *l)
 {
     struct tls_conf *c = arena_zalloc(l->arena, sizeof(*c));
@@ -198,6 +207,10 @@ int schema_tls_read(void *at, const struct yaml_node *n, struct load *l)
     if (n->type != YAML_MAP)
         return load_err(l, n, CODE_kind, "tls: must be a mapping with the key \"certificates\"");
     c->node = n;
+    const struct yaml_node *astray = pair_astray(n);
+    if (astray)
+        return load_err(l, astray, CODE_unknown_key, "tls: certificate and key stand in `certificates`: "
+                        "tls: {certificates: {certificate: FILE, key: FILE}}");
     if (fields_read(schema_tls_fields, n, c, l) != 0)
         return -1;
     *(struct tls_conf **)at = c;
