@@ -4,14 +4,18 @@ examples take them; where an example has none of that (smallest.yaml), the text 
 
 import os
 import re
+import socket
+import ssl
 import subprocess
 import time
 
 import yaml
 
+from certs import CA
 from gate import Gate
-from harness import ROOT, WEIR, Case, Weir, answer_bytes, ask, free_port, main, request_bytes, wait_until
+from harness import ROOT, WEIR, Case, Peer, Weir, answer_bytes, ask, free_port, main, request_bytes, serving, wait_until
 from scrape import scrape
+from tls_upstream_test import Secure
 
 EXAMPLES = os.path.join(ROOT, "conf", "examples")
 
@@ -221,6 +225,39 @@ class Rules(Example):
         r = w.ask("/x", headers=[("X-Debug", "1")])
         self.assertEqual((r.body, r.get("server"), r.get("x-content-type-options")), (b"/x weir None", None, "nosniff"))
         self.assertEqual(w.ask("/internal/").status, 200)        # this machine is one of those that may
+
+
+class Tls(Example):
+    """In a folder of its own beside which the certificates are made that it asks for."""
+
+    def setUp(self):
+        super().setUp()
+        folder = os.path.join(self.directory, "tls")
+        os.mkdir(folder)
+        ca = CA(folder)
+        ca.issue("server", "DNS:localhost,IP:127.0.0.1")
+        for name in ("callers.pem", "api.pem"):
+            os.symlink("ca.pem", os.path.join(folder, name))
+        self.mine = ca.issue("alice", use="clientAuth")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*ca.issue("upstream", "DNS:localhost"))
+        up = Secure(serving(lambda r: answer_bytes(body=("%s %s" % (r.target, r.get("x-client-subject"))).encode())), context)
+        self.addCleanup(up.stop)
+        self.context = ssl.create_default_context(cafile=ca.pem)
+        self.w = self.start(read("tls", "weir.yaml"), API_URL=up.url)
+
+    def got(self, path):
+        raw = socket.create_connection(("127.0.0.1", self.w.port), timeout=10)
+        with Peer(self.context.wrap_socket(raw, server_hostname="localhost")) as p:
+            p.send(request_bytes(path=path, headers=[("X-Client-Subject", "CN=root")]))
+            r = p.read_response()
+        return r.status, r.body
+
+    def test_a_part_for_those_with_a_certificate(self):
+        self.assertEqual(self.got("/x"), (200, b"/x None"))
+        self.assertEqual(self.got("/internal/x"), (403, b"a certificate is needed\n"))
+        self.context.load_cert_chain(*self.mine)
+        self.assertEqual(self.got("/internal/x"), (200, b"/internal/x CN=alice"))
 
 
 class Kubernetes(Example):

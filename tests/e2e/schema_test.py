@@ -40,7 +40,8 @@ class Schema(Case):
         return best and "%s: %s" % (best.json_path, best.message[:300])
 
     def test_whatever_is_good_is_taken(self):
-        paths = files("conf/*.yaml", "conf/examples/*.yaml", "tests/conf/good/*.yaml", "bench/*.yaml", "docker/etc/*.yaml")
+        paths = files("conf/*.yaml", "conf/examples/*.yaml", "conf/examples/tls/*.yaml", "tests/conf/good/*.yaml",
+                      "bench/*.yaml", "docker/etc/*.yaml")
         self.assertGreater(len(paths), 20)
         for path in paths:
             with self.subTest(os.path.relpath(path, ROOT)):
