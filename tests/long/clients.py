@@ -127,6 +127,8 @@ class Client:
     async def exchange(self, wire, reader, asks):
         """True when the connection goes on."""
         go = asyncio.Event()
+        for ask in asks:
+            ask.unix = wire.unix
         sender = asyncio.create_task(self.send_all(wire, asks, go))
         keeps = True
         try:

@@ -39,6 +39,7 @@ class Wire:
     def __init__(self, sock, cut=None):
         self.sock, self.cut = sock, cut
         self.loop = asyncio.get_running_loop()
+        self.unix = sock.family == socket.AF_UNIX
         self.sent = self.received = 0
         self.open, self.was_cut = True, False
         self.waiter = None              # who waits for bytes
