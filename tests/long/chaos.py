@@ -45,6 +45,7 @@ SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=16:malloc_context_size=3:abort_on_error=0:"
                     "allocator_release_to_os_interval_ms=1000",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 TLS_ENDPOINTS = ("calm-b", "wild-c")
 MOST_AT_ONCE = 200                      # connections of clients
