@@ -15,7 +15,7 @@
 #include "lib/mem.h"
 #include "tls_files.h"
 
-enum { A_DAY = 24 * 3600 };
+enum { A_DAY = 24 * 3600, TOLD_MAX = 19 };
 
 struct certificates {
     struct snapshot *const *running;
@@ -35,6 +35,43 @@ void certificates_ending(const struct snapshot *snap, uint64_t now, struct page 
         page_printf(p, s->until > now ? "in %" PRIu64 " day%s: renew it\n" : "%" PRIu64 " day%s ago: renew it\n", apart,
                     apart == 1 ? "" : "s");
     }
+}
+
+bool certificate_same(const struct tls_shown *a, const struct tls_shown *b)
+{
+    return memcmp(a->print, b->print, sizeof a->print) == 0;
+}
+
+void certificates_renewed(const struct snapshot *before, const struct snapshot *after, struct page *p)
+{
+    size_t n = 0;
+    for (const struct tls_shown *s = after->shown; s; s = s->next) {
+        const struct tls_shown *old = tls_shown_find(before, s->path);
+        char end[28];
+        if ((old && certificate_same(old, s)) || n++ >= TOLD_MAX)
+            continue;
+        clock_rfc3339(s->until * NSEC_PER_SEC, end);
+        page_printf(p, "certificate " STR_FMT ": " STR_FMT ", serial " STR_FMT ", until %.19sZ\n", STR_ARG(s->path),
+                    STR_ARG(s->subject), STR_ARG(s->serial), end);
+    }
+    if (n > TOLD_MAX)
+        page_printf(p, "and %zu more certificates\n", n - TOLD_MAX);
+}
+
+void certificates_json(const struct snapshot *snap, struct page *p)
+{
+    for (const struct tls_shown *s = snap->shown; s; s = s->next) {
+        char end[28];
+        clock_rfc3339(s->until * NSEC_PER_SEC, end);
+        page_printf(p, "%s\n{\"file\":", s == snap->shown ? "[" : ",");
+        page_json(p, s->path);
+        page_printf(p, ",\"subject\":");
+        page_json(p, s->subject);
+        page_printf(p, ",\"serial\":");
+        page_json(p, s->serial);
+        page_printf(p, ",\"expires\":\"%.19sZ\"}", end);
+    }
+    page_printf(p, snap->shown ? "]" : "[]");
 }
 
 void certificates_metrics(const struct snapshot *snap, struct page *p)

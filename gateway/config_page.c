@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include "certificates.h"
 #include "conf/diag.h"
 #include "conf/yaml.h"
 #include "control.h"
@@ -83,7 +84,9 @@ int config_page(const struct snapshot *snap, uint64_t loaded, struct page *p)
                 "\"filters\":%zu,\"sources\":[", snap->generation, when, snap->n_listens, snap->n_upstreams, snap->n_routes,
                 snap->n_instances);
     files_print(snap, p);
-    page_printf(p, "]}\n");
+    page_printf(p, "],\"certificates\":");
+    certificates_json(snap, p);
+    page_printf(p, "}\n");
     return 200;
 }
 

@@ -11,7 +11,7 @@
 struct diags;
 
 /* GET /config: the file, its generation and when it was loaded (wall, ns), and the files that it was made of, with the SHA-256
- * of each as it was read. Files of secrets are not among them. Returns the status. */
+ * of each as it was read, but no files of secrets; and the certificates that are shown. Returns the status. */
 int config_page(const struct snapshot *, uint64_t loaded, struct page *);
 
 /* POST /plan: compares the running configuration with the request's body, or with the file as it is now when there is none.

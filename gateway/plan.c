@@ -14,10 +14,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "certificates.h"
 #include "conf/diff.h"
 #include "conf/schema.h"
+#include "lib/clock.h"
 #include "lib/mem.h"
 #include "plan_impl.h"
+#include "tls_files.h"
 
 /* ---- items ---- */
 
@@ -350,6 +353,27 @@ static void settings_compare(struct plan *p, const struct snapshot *from, const 
     diff_fields(schema_fields, &(struct diff_side){from, from->node}, &(struct diff_side){to, to->node}, skip, setting_found, p);
 }
 
+/* A file keeps its name when it is renewed, so nothing that is written tells. Which files there are, the owners' keys do. */
+static void certificates_compare(struct plan *p, const struct snapshot *from, const struct snapshot *to)
+{
+    for (const struct tls_shown *b = to->shown; b; b = b->next) {
+        const struct tls_shown *a = tls_shown_find(from, b->path);
+        char before[28], after[28];
+        if (!a)
+            continue;
+        struct plan_item *item = item_new(p, PLAN_CERTIFICATE, PLAN_SAME, b->path);
+        if (!certificate_same(a, b)) {
+            clock_rfc3339(a->until * NSEC_PER_SEC, before);
+            clock_rfc3339(b->until * NSEC_PER_SEC, after);
+            if (!str_eq(a->subject, b->subject))
+                key_add(p, item, "subject", a->subject, b->subject);
+            key_add(p, item, "serial", a->serial, b->serial);
+            key_add(p, item, "expires", str_c(before), str_c(after));
+        }
+        item_put(p, item);
+    }
+}
+
 struct plan *plan_new(const struct snapshot *from, const struct snapshot *to, uint64_t now)
 {
     struct plan *p = mem_zalloc(sizeof *p);
@@ -361,6 +385,7 @@ struct plan *plan_new(const struct snapshot *from, const struct snapshot *to, ui
     kind_compare(p, &upstreams, from, to);
     kind_compare(p, &routes, from, to);
     kind_compare(p, &filters, from, to);
+    certificates_compare(p, from, to);
     return p;
 }
 

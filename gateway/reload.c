@@ -19,6 +19,7 @@
 #include <string.h>
 #include "access_log.h"
 #include "admin.h"
+#include "certificates.h"
 #include "change.h"
 #include "changes.h"
 #include "conf/include.h"
@@ -56,6 +57,7 @@ struct reload {
     struct event *next, *retire;
     struct change change;
     struct changes changes;          /* counted */
+    struct page renewed;             /* certificates, a line each */
     struct diags diags;
     uint64_t began, lookups_until;   /* ns */
     struct list retired;
@@ -98,7 +100,7 @@ static void lines_log(struct page *text, enum log_level level)
     }
 }
 
-static void result_log(const struct reload *r, enum reload_result result, double ms)
+static void result_log(struct reload *r, enum reload_result result, double ms)
 {
     struct page changes = {0}, warnings = {0}, errors = {0};
     diags_print_kind(&r->diags, true, &warnings);
@@ -107,6 +109,7 @@ static void result_log(const struct reload *r, enum reload_result result, double
         changes_print(&r->changes, &changes);
         log_info("reload", STR_FMT ": ok in %.1f ms, generation %llu: %s", STR_ARG(cause_of(r)), ms,
                  (unsigned long long)r->control->snap->generation, changes.at);
+        lines_log(&r->renewed, LOG_INFO);
         lines_log(&warnings, LOG_WARN);
     } else {
         log_error("reload", STR_FMT ": %s after %.1f ms, nothing changed: %s", STR_ARG(cause_of(r)), reload_result_name(result),
@@ -163,6 +166,7 @@ static void reload_end(struct reload *r, enum reload_result result)
     while ((n = list_pop(&r->told)) != NULL)
         list_append(&told, n);
     r->diags = (struct diags){0};
+    page_free(&r->renewed);
     r->state = RELOAD_IDLE;
     while ((n = list_pop(&told)) != NULL) {          /* any of these may ask again */
         struct asker *a = container_of(n, struct asker, link);
@@ -344,6 +348,7 @@ static void reload_begin(struct reload *r)
     }
     warn_of_restart(r, snap);
     changes_count(&r->changes, c->snap, snap);
+    certificates_renewed(c->snap, snap, &r->renewed);
     names_hold(c->names, snap);
     r->lookups_until = time_after(clock_mono(&clock_real), LOOKUPS_MS * NSEC_PER_MSEC);
     r->state = RELOAD_LOOKUPS;

@@ -607,6 +607,25 @@ class Files(Tls):
         self.assertEqual(self.reload(w)[0], 0)
         self.assertGreater(w.metrics()[metric], time.time() + 20 * 86400)
 
+    def test_whose_certificate_is_in_force_can_be_seen(self):
+        def told():
+            return json.loads(ask(w.admin, "/config").body)["certificates"]
+        w = self.gate(top="reload: {watch: false}")
+        before = told()
+        self.assertEqual([(c["file"], c["subject"], c["serial"]) for c in before], [(self.pem, "CN=site", "02")])
+        self.assertRegex(before[0]["expires"], r"\A20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+        for new, old in zip(self.ca.issue("next", "DNS:test.example", subject="/CN=site", days=60), (self.pem, self.key)):
+            shutil.copy(new, old)
+        planned = subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20).stdout.decode()
+        self.assertIn("certificate %s: changed\n    serial: 02 -> 03\n    expires: 20" % self.pem, planned)
+        self.assertNotIn("subject", planned)
+        self.assertEqual(told(), before)
+        self.assertEqual(self.reload(w)[0], 0)
+        self.assertEqual([c["serial"] for c in told()], ["03"])
+        self.assertIn(b"certificate %s: CN=site, serial 03, until 20" % self.pem.encode(), w.stderr())
+        self.assertEqual(self.reload(w)[0], 0)
+        self.assertEqual(w.stderr().count(b"serial 03"), 1)      # once, when it is new
+
     def test_the_log_has_no_subject_where_nobody_is_told_of_it(self):
         w = self.gate()
         self.ask(w)
@@ -644,6 +663,7 @@ class Files(Tls):
             shutil.copy(new[0], self.pem)
             shutil.copy(new[1], self.key)
             wait_until("the new certificate", lambda: self.subject(w, "test.example") == "renewed")
+            wait_until("the log", lambda: b"certificate %s: CN=renewed, serial 65, until 20" % self.pem.encode() in w.stderr())
             old.send(request_bytes(path="/bytes/2"))
             self.assertEqual(len(old.read_response().body), 2)
             self.assertTrue(good)

@@ -102,7 +102,7 @@ TEST(what_is_in_force)
     EXPECT(strstr(out, "{\"file\":\"/etc/w.yaml\",\"generation\":0,\"loaded\":\"2023-11-14T22:13:20.000000Z\",\"listeners\":1,"
                        "\"upstreams\":0,\"routes\":1,\"filters\":0,\"sources\":[\n{\"file\":\"/etc/w.yaml\",\"bytes\":"));
     /* sha256sum of CONF("old") */
-    EXPECT(strstr(out, "\"sha256\":\"91e53165d54265bb009cf8d19b52f49f2054ccf3feecad3c6ecfef262735cc52\"}]}\n"));
+    EXPECT(strstr(out, "\"sha256\":\"91e53165d54265bb009cf8d19b52f49f2054ccf3feecad3c6ecfef262735cc52\"}],\"certificates\":[]}\n"));
     teardown(&f);
 }
 
