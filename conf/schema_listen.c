@@ -117,6 +117,9 @@ static int one_read(struct listen_conf *c, const struct yaml_node *n, struct loa
         res = load_err(l, at, CODE_address, "%s", why.text);
     if (res == 0 && proxy_check(c, map, l) != 0)
         res = -1;
+    const struct yaml_node *bounds = yaml_get(map, "per_address");
+    if (res == 0 && bounds && !c->per_address.connections && !yaml_get(bounds, "rate"))
+        load_warn(l, bounds, CODE_pointless, "per_address: binds nobody: it needs connections or rate");
     struct str owner = arena_printf(l->arena, "listen " STR_FMT, STR_ARG(c->at));
     return schema_chain_read(l, yaml_get(map, "filters"), PLACE_LISTENER, owner, &c->filters) != 0 ? -1 : res;
 }

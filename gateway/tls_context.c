@@ -20,6 +20,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "conf/diag.h"
@@ -49,6 +50,7 @@ struct site {
     struct staple staples[CERTIFICATES_A_SITE];
     int kinds[CERTIFICATES_A_SITE];  /* of keys */
     unsigned n;
+    struct str from;                 /* the first certificate's file; while it is made */
 };
 
 struct site_name { struct str name; struct site *site; unsigned order; };
@@ -321,12 +323,34 @@ static struct site *site_new(const struct make *m, const struct texts *names)
     return site;
 }
 
+/* What can be used, and is of no use. */
+static void pair_look(const struct make *m, const struct tls_pair *conf, const struct tls_identity *id)
+{
+    char why[400];
+    if (X509_get_ext_by_NID(id->certificate, NID_subject_alt_name, -1) < 0)
+        tls_files_warn(&m->files, conf->node, "certificate", CODE_nameless, conf->certificate,
+                       "it has no subjectAltName, so callers that check names refuse it");
+    for (size_t i = 0; i < m->server->n_sites && id->names.n > 0; i++) {
+        const struct site *site = &m->server->sites[i];
+        if (!names_same(&site->names, &id->names))
+            continue;
+        (void)snprintf(why, sizeof why, "it is never shown: \"%s\" stands before it, with the same names and kind of key",
+                       quoted(site->from).text);
+        tls_files_warn(&m->files, conf->node, "certificate", CODE_hidden, conf->certificate, why);
+        return;
+    }
+}
+
 static int pair_add(const struct make *m, const struct tls_pair *conf, const struct tls_identity *id)
 {
     int kind = EVP_PKEY_get_base_id(id->key);
     struct site *site = site_joined(m->server, &id->names, kind);
-    if (!site)
+    if (!site || id->names.n == 0)
+        pair_look(m, conf, id);
+    if (!site) {
         site = site_new(m, &id->names);
+        site->from = conf->certificate;
+    }
     ERR_clear_error();
     bool ok = SSL_CTX_use_certificate(site->ctx, id->certificate) == 1 && SSL_CTX_set1_chain(site->ctx, id->chain) == 1;
     if (!ok)

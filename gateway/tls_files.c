@@ -64,10 +64,11 @@ int tls_files_wrong(const struct tls_files *f, const struct yaml_node *node, con
     return diag_error(f->diags, &place, code, "%s \"%s\": %s", key, quoted(path).text, why);
 }
 
-static void warn(const struct tls_files *f, const struct yaml_node *node, const char *key, struct str path, const char *why)
+void tls_files_warn(const struct tls_files *f, const struct yaml_node *node, const char *key, enum diag_code code,
+                    struct str path, const char *why)
 {
     struct place place = place_of(node, key);
-    diag_warn(f->diags, &place, CODE_expires, "%s \"%s\": %s", key, quoted(path).text, why);
+    diag_warn(f->diags, &place, code, "%s \"%s\": %s", key, quoted(path).text, why);
 }
 
 /* A file's bytes while they are looked at; wiped after that, for they may be a key. */
@@ -237,7 +238,7 @@ static int dates_check(const struct tls_files *f, const struct tls_pair *conf, c
         (void)snprintf(why, sizeof why, "it expired at %s%s", date_text(to, date, sizeof date),
                        in_force ? "; kept because it is in force, but weir would not start with it" : "");
         if (in_force) {
-            warn(f, conf->node, "certificate", conf->certificate, why);
+            tls_files_warn(f, conf->node, "certificate", CODE_expires, conf->certificate, why);
             return 0;
         }
         return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate, why);
@@ -248,7 +249,7 @@ static int dates_check(const struct tls_files *f, const struct tls_pair *conf, c
     }
     if (shown->until < clock_wall(&clock_real) / NSEC_PER_SEC + TLS_ENDS_SOON) {
         (void)snprintf(why, sizeof why, "it expires at %s", date_text(to, date, sizeof date));
-        warn(f, conf->node, "certificate", conf->certificate, why);
+        tls_files_warn(f, conf->node, "certificate", CODE_expires, conf->certificate, why);
     }
     return 0;
 }
@@ -392,7 +393,7 @@ static int ocsp_take(const struct tls_files *f, const struct tls_pair *conf, str
     if (why)
         return tls_files_wrong(f, conf->node, "ocsp", CODE_ocsp_file, conf->ocsp, why);
     if (id->ocsp_until <= clock_wall(&clock_real) / NSEC_PER_SEC)
-        warn(f, conf->node, "ocsp", conf->ocsp, "it is out of date, and will not be sent");
+        tls_files_warn(f, conf->node, "ocsp", CODE_expires, conf->ocsp, "it is out of date, and will not be sent");
     return 0;
 }
 

@@ -54,6 +54,9 @@ int tls_files_authorities(const struct tls_files *, const struct yaml_node *node
 int tls_files_system(const struct tls_files *, const struct yaml_node *node, struct tls_authorities *) must_check;
 void tls_authorities_fini(struct tls_authorities *);
 
+/* The warning about a file that the node's key names. */
+void tls_files_warn(const struct tls_files *, const struct yaml_node *, const char *key, enum diag_code, struct str path,
+                    const char *why);
 /* The error about a file that the node's key names; always -1. */
 int tls_files_wrong(const struct tls_files *, const struct yaml_node *, const char *key, enum diag_code, struct str path,
                     const char *why);

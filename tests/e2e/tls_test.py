@@ -607,6 +607,25 @@ class Files(Tls):
         self.assertEqual(self.reload(w)[0], 0)
         self.assertGreater(w.metrics()[metric], time.time() + 20 * 86400)
 
+    def test_what_is_of_no_use_is_told(self):
+        yaml = ("version: 1\nlisten:\n- at: 127.0.0.1:1\n  tls: {certificates: [%s]}\n"
+                "routes: [{match: /, respond: {status: 200}}]\n")
+        pair = "{certificate: %s, key: %s}"
+        fine, again, rsa = (self.pem, self.key), self.ca.issue("again", "DNS:*.wild.example,DNS:test.example"), self.ca.issue(
+            "rsa", "DNS:test.example,DNS:*.wild.example", kind="rsa")
+        for pairs, words in (((fine, rsa), ()), ((self.ca.issue("bare"),), ("W006", "bare.pem", "no subjectAltName")),
+                             ((fine, rsa, again), ("W007", "again.pem", "never shown", "site.pem"))):
+            status, said = self.check(yaml % ", ".join(pair % p for p in pairs))
+            self.assertEqual(status, 0, said)
+            self.assertEqual("warning" in said, bool(words), said)
+            for word in words:
+                self.assertIn(word, said)
+        status, said = self.check("version: 1\nlisten: {at: '127.0.0.1:1', per_address: {}}\n"
+                                  "routes: [{match: /, respond: {status: 200}}]\n")
+        self.assertEqual(status, 0, said)
+        self.assertIn("W002", said)
+        self.assertIn("per_address", said)
+
     def test_whose_certificate_is_in_force_can_be_seen(self):
         def told():
             return json.loads(ask(w.admin, "/config").body)["certificates"]
