@@ -33,8 +33,10 @@ static int path_read(void *at, const struct yaml_node *n, struct load *l)
 
     if (!is_path(n))
         return load_err(l, n, CODE_kind, "must be the path of a file");
-    if (load_public(l, n, "a path") != 0)
-        return -1;
+    if (yaml_is_secret(n))
+        return load_err(l, n, CODE_exposed, "\"%s\" holds a secret, and here stands the path of a file, not what is in it: write "
+                        "`/path`, not `${file:/path}`; a variable that holds a path needs a name without KEY, TOKEN, SECRET, "
+                        "PASS, CRED or AUTH", yaml_quoted(n).text);
     *out = path_of(l->arena, n);
     return 0;
 }
