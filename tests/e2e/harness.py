@@ -7,6 +7,7 @@ stderr is looked through for what a healthy process never says. The program unde
 
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -30,10 +31,15 @@ UNHEALTHY = re.compile(rb"check failed|[Ss]anitizer|ERROR: LeakSanitizer|runtime
 
 
 def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One below those that outgoing connections get: no such connection takes it while nobody listens there yet."""
+    while True:
+        port = random.SystemRandom().randrange(16000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until(what, probe, patience=PATIENCE):
