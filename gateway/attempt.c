@@ -560,26 +560,6 @@ void attempt_end(struct attempt *a, struct http_head *trailers)
     respond_finish(r);
 }
 
-void attempt_batch_end(struct attempt *a)
-{
-    struct request *r = a->req;
-    if (r->over || !a->up || !r->responding)
-        return;
-    if (r->down->ops->flush(r->down) > r->worker->high && !r->up_paused) {
-        r->up_paused = true;
-        metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
-        a->up->ops->pause(a->up);
-    }
-}
-
-void request_drained(struct request *r)
-{
-    if (r->up_paused && r->att.up) {
-        r->up_paused = false;
-        r->att.up->ops->resume(r->att.up);
-    }
-}
-
 void attempt_drained(struct attempt *a)
 {
     struct request *r = a->req;

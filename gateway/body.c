@@ -207,10 +207,15 @@ void request_batch_end(struct request *r)
 {
     if (r->over || !r->att.up || !r->att.connected)
         return;
-    if (r->att.up->ops->flush(r->att.up) > r->worker->high && !r->down_paused) {
+    if (r->att.up->ops->flush(r->att.up) > 0 && !r->down_paused) {
         metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
         body_pause(r);
     }
+}
+
+size_t request_room(struct request *r)
+{
+    return r->over || !r->att.up || !r->att.connected ? 0 : r->att.up->ops->room(r->att.up);
 }
 
 void body_fini(struct request *r)

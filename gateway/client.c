@@ -336,6 +336,14 @@ void client_event(struct stream *s, unsigned what)
         break;
     case CLIENT_CLOSED:
         break;
+    case CLIENT_IDLE:
+    case CLIENT_HEAD:
+        if (stream_backlog(s) > 0 && client_gone(c, what)) {         /* it is not read while it has not taken its answer */
+            client_close(c, REASON_client_gone);
+            break;
+        }
+        client_read(c);
+        break;
     default:
         client_read(c);
     }

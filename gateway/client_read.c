@@ -91,6 +91,7 @@ static void begin(struct client *c, const struct http_parser *p, const char *at)
     x->head_request = str_eq(head.method, STR("HEAD"));
     x->body_done = p->body == BODY_NONE || (p->body == BODY_LENGTH && x->left == 0);
     chunked_init(&x->chunked);
+    inbox_begin(&c->in);
     client_set_state(c, x->body_done ? CLIENT_BUSY : CLIENT_BODY);
     c->paused = !x->body_done;           /* until somebody wants it */
     if (c->pace.of == PACE_SENDS)
@@ -235,6 +236,9 @@ static size_t discard(struct client *c, struct str bytes)
     return n;
 }
 
+/* Does it ask faster than it takes answers? Then it is not read until it has taken them. */
+static bool behind(const struct client *c) { return stream_backlog(&c->s) > 0; }
+
 /* Uses up what it can, within the budget; stops when the state says that nothing is read. */
 static void consume(struct client *c, struct str bytes)
 {
@@ -248,7 +252,7 @@ static void consume(struct client *c, struct str bytes)
         case CLIENT_HEAD:
             if (c->discard > 0)
                 n = discard(c, rest);
-            else if (stream_backlog(&c->s) <= STREAM_HIGH)
+            else if (!behind(c))
                 n = read_head(c, rest);
             heads++;
             break;
@@ -280,9 +284,6 @@ static void at_eof(struct client *c, enum io io)
     else
         client_close(c, REASON_client_gone);
 }
-
-/* Does it ask faster than it takes answers? Then it is not read until it has taken some. */
-static bool behind(const struct client *c) { return stream_backlog(&c->s) > STREAM_HIGH; }
 
 static bool wants_more(const struct client *c)
 {
@@ -345,6 +346,8 @@ void client_read(struct client *c)
         }
         consume(c, bytes);
         batch_end(c);
+        if (inbox_asks(&c->in, bytes.len))
+            c->in.room = c->state != CLIENT_CLOSED && c->down.req ? request_room(c->down.req) : 0;
         if (bytes.len >= budget) {
             stream_make_ready(&c->s);
             return;

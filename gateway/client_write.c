@@ -111,12 +111,15 @@ static size_t client_flush(struct down *d)
     return backlog;
 }
 
+static size_t client_room(struct down *d) { return stream_room(&client_of(d)->s); }
+
 static void client_pause(struct down *d)
 {
     struct client *c = client_of(d);
     if (c->paused)
         return;
     c->paused = true;
+    c->in.room = 0;
     client_arm_state(c);
 }
 
@@ -147,6 +150,6 @@ static void client_fin(struct down *d) { stream_finish(&client_of(d)->s); }
 
 const struct down_ops client_ops = {
     .interim = client_interim, .head = client_head, .data = client_data, .end = client_end, .flush = client_flush,
-    .pause = client_pause, .resume = client_resume, .tunnel = client_tunnel, .fin = client_fin, .done = client_done,
-    .ends = client_ends,
+    .room = client_room, .pause = client_pause, .resume = client_resume, .tunnel = client_tunnel, .fin = client_fin,
+    .done = client_done, .ends = client_ends,
 };

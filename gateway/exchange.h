@@ -37,7 +37,8 @@ struct down_ops {
     void (*head)(struct down *, const struct http_head *, struct body_frame);
     void (*data)(struct down *, struct str);
     void (*end)(struct down *, const struct http_head *trailers);             /* the answer is whole; trailers may be NULL */
-    size_t (*flush)(struct down *);                   /* returns the bytes that the client has not taken yet */
+    size_t (*flush)(struct down *);                   /* returns the bytes that wait for the client to take some */
+    size_t (*room)(struct down *);                    /* bytes that would not have to wait. A system call */
     void (*pause)(struct down *);                     /* no request body for now */
     void (*resume)(struct down *);
     void (*tunnel)(struct down *);                    /* after a head with status 101: bytes from now on, both ways */
@@ -57,6 +58,7 @@ struct up_ops {
     void (*data)(struct up *, struct str);
     void (*end)(struct up *, const struct http_head *trailers);               /* the request is whole */
     size_t (*flush)(struct up *);
+    size_t (*room)(struct up *);
     void (*pause)(struct up *);                       /* no response for now */
     void (*resume)(struct up *);                      /* also: the request's deadline has changed */
     void (*fin)(struct up *);                         /* tunnel: no more bytes from the client */
@@ -94,7 +96,8 @@ void request_refuse(struct request *, enum reason, struct str fault);
 void request_data(struct request *, struct slice);            /* payload; after it look whether pause() was called */
 void request_trailers(struct request *, const struct http_head *);    /* before the last slice */
 void request_batch_end(struct request *);                     /* all that one read brought was given */
-void request_drained(struct request *);                       /* the client took what there was: backlog < STREAM_LOW */
+void request_drained(struct request *);                       /* the client took what there was */
+size_t request_room(struct request *);                        /* bytes of its body that would go on at once. A system call */
 uint64_t request_body_timeout(const struct request *, uint64_t own);  /* ns between bytes of its body; own: the listener's */
 void request_fin(struct request *);                           /* tunnel: the client's FIN */
 void request_abort(struct request *, enum reason);            /* the client is gone, or broke the framing of its body */
@@ -108,7 +111,8 @@ void attempt_head(struct attempt *, struct http_head *, struct body_frame, bool 
 void attempt_data(struct attempt *, struct str);
 void attempt_end(struct attempt *, struct http_head *trailers);           /* the answer is whole */
 void attempt_batch_end(struct attempt *);
-void attempt_drained(struct attempt *);                       /* backlog < STREAM_LOW; may come again below it */
+void attempt_drained(struct attempt *);                       /* the endpoint took what there was */
+size_t attempt_room(struct attempt *);                        /* bytes of the answer that would go on at once. A system call */
 void attempt_fin(struct attempt *);                           /* tunnel: the upstream's FIN */
 void attempt_fail(struct attempt *, enum reason, const char *fault);
 

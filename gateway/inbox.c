@@ -2,6 +2,11 @@
 /*
  * Bytes kept between reads. A half-parsed message stands at their front, and its parser's state beside them, for it holds
  * offsets from there: whoever keeps bytes keeps from the start of that message.
+ *
+ * How much is read at once. What the other side of a body does not take at once waits here, in memory of ours; what is not read
+ * waits in the kernel, which slows its sender down. Of 8,000 that take slowly each would hold what one read brought too much. So
+ * once a scratch buffer full has gone, the other side's kernel is asked how much more it has room for, and no more is read than
+ * that, or INBOX_LEAST. Answers and requests of up to 64 KiB never ask; a fast taker has room for many reads.
  */
 #include "inbox.h"
 
@@ -33,12 +38,24 @@ static void rest_reserve(struct inbox *b, size_t room)
     b->rest = more;
 }
 
+static size_t most(const struct inbox *b)
+{
+    return b->room < INBOX_LEAST ? INBOX_LEAST : b->room < WORKER_SCRATCH ? b->room : WORKER_SCRATCH;
+}
+
+bool inbox_asks(struct inbox *b, size_t got)
+{
+    bool full = got >= most(b);
+    b->room -= got < b->room ? got : b->room;
+    return full && b->room < WORKER_SCRATCH;
+}
+
 enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
 {
     size_t n = 0;
     worker_flush(s->worker);
     if (!b->rest) {
-        enum io io = stream_read(s, s->worker->scratch, WORKER_SCRATCH, &n);
+        enum io io = stream_read(s, s->worker->scratch, most(b), &n);
         *bytes = str_of(s->worker->scratch, n);
         return io;
     }

@@ -3,8 +3,8 @@
  * A worker's side of the memory guard.
  *
  * Nothing that was begun is stopped for want of memory: what is under way holds memory, and ending it is what gives that
- * back. So a body that has begun is read on, within the bounds that it always had, and narrower ones: with the high mark at 0
- * the source is paused as soon as a byte waits here, and goes on when its sink takes some. That needs the sinks alone.
+ * back. So a body that has begun is read on, within the bounds that it always has, and narrower ones: its source is paused as soon
+ * as a byte waits here (attempt.c), and goes on when its sink has taken all. That needs the sinks alone.
  *
  * A body that has not begun waits. Its request may hold a slot that another one needs, whose body is here already. Such a
  * circle is broken twice: the request's deadline runs, and one body a look and worker is let in whatever the stage says.
@@ -37,7 +37,6 @@ void relief_set(struct worker *w, enum memory_stage stage)
 {
     enum memory_stage before = w->memory;
     w->memory = stage;
-    w->high = stage >= MEMORY_BODIES ? 0 : STREAM_HIGH;
     if (stage == MEMORY_FINE && before != MEMORY_FINE)
         (void)let_in(w, true);
     if ((stage >= MEMORY_CONNECTIONS) == (before >= MEMORY_CONNECTIONS))

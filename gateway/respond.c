@@ -252,3 +252,41 @@ void respond_reply(struct request *r)
     reply_head(r);
     respond_head(r);
 }
+
+/* Bytes of an answer that wait for a slow client, in its stead. */
+enum { ANSWER_KEPT = 64 * 1024 };
+
+/* How much of the answer may wait here: its rest, or what may be all of it, for then the endpoint has done its part and its slot is
+ * free. Of one that is longer nothing: that would free nobody, and each slow client would hold as much. */
+static size_t keep_of(const struct request *r)
+{
+    if (r->worker->memory >= MEMORY_BODIES)
+        return 0;
+    return r->resp_body.kind == FRAME_LENGTH && r->resp_body.length > r->att.out.bytes_in + ANSWER_KEPT ? 0 : ANSWER_KEPT;
+}
+
+void attempt_batch_end(struct attempt *a)
+{
+    struct request *r = a->req;
+    if (r->over || !a->up || !r->responding)
+        return;
+    if (r->down->ops->flush(r->down) > keep_of(r) && !r->up_paused) {
+        r->up_paused = true;
+        metric_add(&r->worker->metrics, METRIC_pauses_total, 1);
+        a->up->ops->pause(a->up);
+    }
+}
+
+size_t attempt_room(struct attempt *a)
+{
+    struct request *r = a->req;
+    return r->over || !r->responding ? 0 : r->down->ops->room(r->down);
+}
+
+void request_drained(struct request *r)
+{
+    if (r->up_paused && r->att.up) {
+        r->up_paused = false;
+        r->att.up->ops->resume(r->att.up);
+    }
+}

@@ -13,6 +13,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -155,6 +156,7 @@ size_t stream_flush(struct stream *s)
 
 size_t stream_backlog(const struct stream *s) { return s->out.len; }
 
+size_t stream_room(struct stream *s) { return s->out.len > 0 || s->connecting || s->failed ? 0 : s->ops->room(s); }
 uint64_t stream_taken(struct stream *s) { return s->written - stream_held(s); }
 
 void stream_finish(struct stream *s)
@@ -222,7 +224,7 @@ static unsigned out_drain(struct stream *s)
     shutdown_if_done(s);
     if (before == s->out.len)
         return 0;
-    return s->out.len <= STREAM_LOW ? STREAM_TAKEN | STREAM_DRAINED : STREAM_TAKEN;
+    return s->out.len == 0 ? STREAM_TAKEN | STREAM_DRAINED : STREAM_TAKEN;
 }
 
 void stream_deliver(struct stream *s, unsigned what)
@@ -300,6 +302,19 @@ static size_t tcp_held(struct stream *s)
     return ioctl(s->fd, SIOCOUTQ, &held) == 0 && held > 0 ? (size_t)held : 0;
 }
 
+/* The kernel counts its buffers with all that they are made of: several times the bytes in them, when a small window makes small
+ * ones. */
+static size_t tcp_room(struct stream *s)
+{
+    uint32_t of[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof of;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_MEMINFO, of, &len) != 0)
+        return 0;
+    uint32_t used = of[SK_MEMINFO_WMEM_QUEUED] > of[SK_MEMINFO_WMEM_ALLOC] ? of[SK_MEMINFO_WMEM_QUEUED] : of[SK_MEMINFO_WMEM_ALLOC];
+    uint32_t room = of[SK_MEMINFO_SNDBUF] > used ? of[SK_MEMINFO_SNDBUF] - used : 0;
+    return room / 4;
+}
+
 static bool tcp_broken(struct stream *s)
 {
     int error = 0;
@@ -321,8 +336,8 @@ static void tcp_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops tcp_ops = {
-    .read = tcp_read, .peek = tcp_peek, .writev = tcp_writev, .held = tcp_held, .broken = tcp_broken, .shutdown = tcp_shutdown,
-    .close = tcp_close,
+    .read = tcp_read, .peek = tcp_peek, .writev = tcp_writev, .held = tcp_held, .room = tcp_room, .broken = tcp_broken,
+    .shutdown = tcp_shutdown, .close = tcp_close,
 };
 
 static void tcp_event(evutil_socket_t fd, short what, void *arg)

@@ -32,7 +32,7 @@ enum io { IO_OK, IO_AGAIN, IO_EOF, IO_ERR,
           IO_PLAIN };     /* of tls: HTTP was spoken instead. It is a plain stream from here on, and may be answered */
 
 enum { STREAM_READ = 1, STREAM_WRITE = 2, STREAM_CLOSED = 4, STREAM_FAILED = 8, STREAM_AGAIN = 16, STREAM_DRAINED = 32,
-       STREAM_TAKEN = 64 };       /* DRAINED: the backlog fell to the low mark; TAKEN: some of it went */
+       STREAM_TAKEN = 64 };       /* DRAINED: nothing of the backlog is left; TAKEN: some of it went */
 
 struct stream_ops {
     enum io (*read)(struct stream *, void *at, size_t cap, size_t *n);
@@ -42,6 +42,7 @@ struct stream_ops {
      * go to the wire. false: it failed. */
     bool (*seal)(struct stream *, const struct iovec *, int n);
     size_t (*held)(struct stream *);            /* bytes it took that the peer has not, as far as can be told */
+    size_t (*room)(struct stream *);            /* bytes it would take now, as far as can be told */
     bool (*broken)(struct stream *);            /* has it failed, as far as can be told without taking bytes out? */
     void (*shutdown)(struct stream *);          /* no more bytes from us */
     void (*close)(struct stream *, bool reset); /* at once; unregisters; reset: the peer is told that it was cut */
@@ -65,9 +66,6 @@ struct stream {
     void *mem;                       /* of mem: its other end */
     struct tls *tls;                 /* of tls, over tcp or mem */
 };
-
-#define STREAM_HIGH (64 * 1024)      /* bytes in `out` above which the source is paused */
-#define STREAM_LOW  (16 * 1024)      /* ... and below which it goes on */
 
 /*
  * libevent reports an error as readiness alone, without EV_CLOSED. One that came together with bytes is not seen when they
@@ -97,6 +95,8 @@ size_t stream_flush(struct stream *);
 size_t stream_backlog(const struct stream *);       /* without what is gathered */
 /* Bytes that the socket took and the peer has not. A system call. */
 static inline size_t stream_held(struct stream *s) { return s->ops->held(s); }
+/* Bytes that a write would take now; 0 behind a backlog. A system call. */
+size_t stream_room(struct stream *);
 /* Bytes that the peer has taken so far; only differences mean something. A system call. */
 uint64_t stream_taken(struct stream *);
 void stream_finish(struct stream *);                /* FIN behind all that was put */

@@ -67,6 +67,12 @@ static enum io mem_writev(struct stream *s, const struct iovec *v, int n, size_t
 }
 
 static size_t mem_held(struct stream *s) { return ((struct mem_end *)s->mem)->out_len; }
+static size_t mem_room(struct stream *s)
+{
+    const struct mem_end *e = s->mem;
+    return e->window > e->out_len ? e->window - e->out_len : 0;
+}
+
 static bool mem_broken(struct stream *s) { return ((struct mem_end *)s->mem)->reset_in; }
 static void mem_shutdown(struct stream *s) { ((struct mem_end *)s->mem)->fin_out = true; }
 
@@ -80,8 +86,8 @@ static void mem_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops mem_ops = {
-    .read = mem_read, .peek = mem_peek, .writev = mem_writev, .held = mem_held, .broken = mem_broken, .shutdown = mem_shutdown,
-    .close = mem_close,
+    .read = mem_read, .peek = mem_peek, .writev = mem_writev, .held = mem_held, .room = mem_room, .broken = mem_broken,
+    .shutdown = mem_shutdown, .close = mem_close,
 };
 
 void mem_end_init(struct mem_end *e, struct stream *s, struct worker *w, bool connecting,

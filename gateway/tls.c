@@ -459,6 +459,7 @@ static enum io tls_writev(struct stream *s, const struct iovec *v, int n, size_t
 }
 
 static size_t tls_held(struct stream *s) { return s->tls->under->held(s); }
+static size_t tls_room(struct stream *s) { return s->tls->under->room(s); }
 static bool tls_broken(struct stream *s) { return s->tls->under->broken(s); }
 
 static bool notify(struct tls *t)
@@ -500,8 +501,8 @@ static void tls_close(struct stream *s, bool reset)
 }
 
 static const struct stream_ops tls_ops = {
-    .read = tls_read, .writev = tls_writev, .seal = tls_seal, .held = tls_held, .broken = tls_broken, .shutdown = tls_shutdown,
-    .close = tls_close,
+    .read = tls_read, .writev = tls_writev, .seal = tls_seal, .held = tls_held, .room = tls_room, .broken = tls_broken,
+    .shutdown = tls_shutdown, .close = tls_close,
 };
 
 static struct tls *tls_open(struct stream *s, SSL *ssl)

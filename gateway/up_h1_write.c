@@ -93,10 +93,13 @@ static size_t up_flush(struct up *up)
     return stream_flush(&c->s);
 }
 
+static size_t up_room(struct up *up) { return stream_room(&container_of(up, struct upconn, up)->s); }
+
 static void up_pause(struct up *up)
 {
     struct upconn *c = container_of(up, struct upconn, up);
     c->paused = true;
+    c->in.room = 0;
     timer_clear(&c->timer);          /* the client's slowness is not the endpoint's: its own deadline runs */
 }
 
@@ -113,6 +116,6 @@ static void up_resume(struct up *up)
 static void up_fin(struct up *up) { stream_finish(&container_of(up, struct upconn, up)->s); }
 
 const struct up_ops upconn_ops = {
-    .head = up_head, .data = up_data, .end = up_end, .flush = up_flush, .pause = up_pause, .resume = up_resume,
-    .fin = up_fin, .release = upconn_release,
+    .head = up_head, .data = up_data, .end = up_end, .flush = up_flush, .room = up_room, .pause = up_pause,
+    .resume = up_resume, .fin = up_fin, .release = upconn_release,
 };

@@ -86,7 +86,6 @@ void worker_init(struct worker *w, unsigned id, const struct clock *clock, uint6
     slab_init(&w->clients, sizeof(struct client), 128);
     slab_init(&w->upconns, sizeof(struct upconn), 32);
     w->scratch = mem_alloc(WORKER_SCRATCH);
-    w->high = STREAM_HIGH;
     list_init(&w->ready);
     list_init(&w->listeners);
     list_init(&w->all_clients);

@@ -87,7 +87,6 @@ struct worker {
     uint32_t n_wakes, free_wake;     /* free_wake: index + 1; 0: none */
     struct list listeners, all_clients;
     enum memory_stage memory;                /* how short memory is */
-    size_t high;                             /* bytes in a stream's backlog above which its source is paused */
     uint64_t connections;            /* accepted so far: numbers for the log */
     struct tls_worker *tls;          /* what tls.c needs; NULL before the first such stream */
     struct tls_tickets *tickets;     /* the process's */

@@ -14,7 +14,7 @@ class Guard(Case):
 
     def test_readers_that_stop_fill_the_memory(self):
         rss = self.proxy(self.mock(), top="workers: 1\nsandbox: {seccomp: true}").rss()
-        limit = rss + 48 * MIB           # several times what may come between two looks
+        limit = rss + 8 * MIB            # more than may come between two looks
         w = self.proxy(self.mock(), top="workers: 1\nsandbox: {seccomp: true}\nmemory: {limit: %dB}" % limit,
                        listen='{at: "127.0.0.1:@PORT@", body_timeout: 5m, min_rate: 0B}')
         self.assertEqual(w.metrics()["weir_memory_limit_bytes"], limit)

@@ -477,6 +477,25 @@ class Bodies(Case):
             wait_until("a pause", lambda: w.metrics()["weir_pauses_total"] >= 1)
             self.assertLess(w.rss() - before, self.MAX_GROWTH)
 
+    def test_slow_readers_of_long_answers_cost_little(self):
+        w = self.proxy(self.mock())
+        readers = []
+        try:
+            for _ in range(20):
+                s = socket.socket()
+                readers.append(s)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                s.connect(("127.0.0.1", w.port))
+                s.sendall(request_bytes(path="/bytes/%d" % (16 << 20)))
+            for _ in range(20):
+                for s in readers:
+                    s.recv(2000)
+            wait_until("all to be paused", lambda: w.metrics()["weir_pauses_total"] >= len(readers))
+            self.assertLess(w.metrics()["weir_buffered_bytes"], len(readers) * (16 << 10))
+        finally:
+            for s in readers:
+                s.close()
+
 
 if __name__ == "__main__":
     main()
