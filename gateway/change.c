@@ -54,10 +54,12 @@ static int *socket_of(const struct change *ch, unsigned worker, size_t listen)
 static int listen_open(struct change *ch, size_t l, struct err *err)
 {
     const struct listen_conf *conf = &ch->snap->listens[l];
+    /* In a reload an address may overlap with one of our own that goes: 0.0.0.0:80 takes over from 127.0.0.1:80. */
+    unsigned first = LISTENER_FIRST | (ch->control->snap ? 0 : LISTENER_ALONE);
     for (unsigned i = 0; i < ch->control->n; i++) {
         int *fd = socket_of(ch, i, l);
         if (i == 0 || conf->address.sa.sa_family != AF_UNIX) {
-            if (listener_socket(conf, i == 0, fd, err) != 0)
+            if (listener_socket(conf, i == 0 ? first : 0, fd, err) != 0)
                 return -1;
         } else if ((*fd = dup(*socket_of(ch, 0, l))) < 0) {
             return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));

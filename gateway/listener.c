@@ -54,18 +54,18 @@ static int clear_stale_unix(const struct listen_conf *conf, struct err *err)
     return unlink(path) == 0 ? 0 : err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
 }
 
-int listener_socket(const struct listen_conf *conf, bool first, int *out, struct err *err)
+int listener_socket(const struct listen_conf *conf, unsigned how, int *out, struct err *err)
 {
     const struct address *a = &conf->address;
     int one = 1, family = a->sa.sa_family;
-    if (family == AF_UNIX && first && clear_stale_unix(conf, err) != 0)
+    if (family == AF_UNIX && (how & LISTENER_FIRST) && clear_stale_unix(conf, err) != 0)
         return -1;
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
     if (family != AF_UNIX) {
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        if (!(how & LISTENER_ALONE) && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
             goto fail;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);     /* inherited by what is accepted */
         /* In HTTP the client speaks first: a connection is handed over with its first bytes, or after a second. */
@@ -73,7 +73,11 @@ int listener_socket(const struct listen_conf *conf, bool first, int *out, struct
     }
     if (family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
-    if (bind(fd, &a->sa, a->len) != 0 || listen(fd, BACKLOG) != 0)
+    if (bind(fd, &a->sa, a->len) != 0)
+        goto fail;
+    if ((how & LISTENER_ALONE) && family != AF_UNIX && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        goto fail;                   /* for the other workers' sockets */
+    if (listen(fd, BACKLOG) != 0)
         goto fail;
     *out = fd;
     return 0;

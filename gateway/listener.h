@@ -44,9 +44,12 @@ struct admission {
 
 enum { LISTENER_REFUSAL_MAX = 640 };
 
-/* A bound, listening socket; the first of an address is made with `first` set (it clears a stale unix socket away).
- * Control thread. */
-int listener_socket(const struct listen_conf *, bool first, int *fd, struct err *) must_check;
+/*
+ * A bound, listening socket. Control thread. The first of an address clears a stale unix socket away. Alone: it fails where
+ * anybody listens already; without that sockets of one user share an address, and the kernel deals connections out.
+ */
+enum { LISTENER_FIRST = 1, LISTENER_ALONE = 2 };
+int listener_socket(const struct listen_conf *, unsigned how, int *fd, struct err *) must_check;
 
 /* Takes `fd` over; accepts nothing before listener_start(). The conf is of the view's snapshot. */
 struct listener *listener_new(struct worker *, struct view *, const struct listen_conf *, int fd);

@@ -54,6 +54,23 @@ class Drain(Case):
         self.assertEqual(w.wait(), 0)
         self.assertLess(time.monotonic() - start, 3)
 
+    def test_its_successor_starts_when_it_takes_nobody_any_more(self):
+        m = self.mock()
+        w = self.proxy(m)
+        after = "version: 1\nlisten: 127.0.0.1:%d\nadmin: 127.0.0.1:@ADMIN@\nroutes: [{match: /, respond: {body: new}}]\n" % w.port
+        early = self.weir(after, ready=False)
+        self.assertEqual(early.wait(), 1)
+        self.assertIn(b"E061: listen 127.0.0.1:%d: Address already in use" % w.port, early.stderr())
+        with w.dial() as p:
+            p.send(request_bytes(path="/delay/3000/5"))
+            wait_until("a request in flight", lambda: m.stats()["in_flight"] == 1)
+            w.signal(signal.SIGTERM)
+            wait_until("the door to close", lambda: not connects(w.port))
+            self.weir(after)
+            self.assertEqual(ask(w.port, "/").body, b"new")
+            self.assertEqual(p.read_response().body, b"xxxxx")
+        self.assertEqual(w.wait(), 0)
+
     def test_a_second_signal_ends_at_once(self):
         m = self.mock()
         w = self.proxy(m)
