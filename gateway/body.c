@@ -215,7 +215,7 @@ void request_batch_end(struct request *r)
 
 size_t request_room(struct request *r)
 {
-    return r->over || !r->att.up || !r->att.connected ? 0 : r->att.up->ops->room(r->att.up);
+    return r->att.up && r->att.connected ? r->att.up->ops->room(r->att.up) : WORKER_SCRATCH;      /* a filter collects it */
 }
 
 void body_fini(struct request *r)

@@ -128,6 +128,12 @@ static void client_watch(struct client *c, enum pace_of of)
 {
     struct worker *w = c->s.worker;
     struct pace_rule rule = pace_rule_of(c, of);
+    if (c->x && c->pace.of != PACE_NONE && c->pace.of != of) {       /* or who is slow had a new window for each turn */
+        struct pace other = c->x->other;
+        pace_stop(&c->pace, worker_now(w));
+        c->x->other = c->pace;
+        c->pace = other;
+    }
     pace_run(&c->pace, of, &rule, worker_now(w));
     timer_set(&w->timers, &c->timer, pace_next(&c->pace));
 }
@@ -275,6 +281,7 @@ void client_done(struct down *d, enum reason reason)
         client_finish(c);
     }
     c->x = NULL;                     /* it goes with the request */
+    inbox_begin(&c->in);
     if (c->state != CLIENT_BUSY && c->state != CLIENT_BODY)
         return;
     c->discard = x->body_done ? 0 : (uint32_t)x->left;
@@ -361,6 +368,7 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */
     c->state = client_start_of(l->conf, peer) == CLIENT_STARTS_PROXY ? CLIENT_PROXY : CLIENT_IDLE;
     c->fresh = true;
+    inbox_begin(&c->in);
     timer_init(&c->timer, client_timeout);
     list_append(&w->all_clients, &c->link);
     metric_add(&w->metrics, METRIC_client_connections_total, 1);

@@ -22,6 +22,7 @@ struct client_exchange {
     bool head_put, chunked_out, no_body, until_close;
     bool ended;                      /* the answer is whole */
     bool reset;                      /* what it has not taken is not worth a byte of memory more */
+    struct pace other;               /* of the direction that is not awaited now; its clock stands */
 };
 
 /* A body that nobody wants any more is read and dropped up to this size, so that a refusal does not cost the caller his

@@ -325,6 +325,8 @@ void client_read(struct client *c)
     }
     while (!left_over(c) && c->s.readable && wants_more(c)) {
         struct str bytes;
+        if (c->in.room == 0)
+            c->in.room = c->down.req ? request_room(c->down.req) : WORKER_SCRATCH;
         size_t had = c->in.rest ? inbox_bytes(&c->in).len : 0;
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
@@ -346,8 +348,6 @@ void client_read(struct client *c)
         }
         consume(c, bytes);
         batch_end(c);
-        if (inbox_asks(&c->in, bytes.len))
-            c->in.room = c->state != CLIENT_CLOSED && c->down.req ? request_room(c->down.req) : 0;
         if (bytes.len >= budget) {
             stream_make_ready(&c->s);
             return;

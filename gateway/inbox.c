@@ -43,19 +43,13 @@ static size_t most(const struct inbox *b)
     return b->room < INBOX_LEAST ? INBOX_LEAST : b->room < WORKER_SCRATCH ? b->room : WORKER_SCRATCH;
 }
 
-bool inbox_asks(struct inbox *b, size_t got)
-{
-    bool full = got >= most(b);
-    b->room -= got < b->room ? got : b->room;
-    return full && b->room < WORKER_SCRATCH;
-}
-
 enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
 {
     size_t n = 0;
     worker_flush(s->worker);
     if (!b->rest) {
         enum io io = stream_read(s, s->worker->scratch, most(b), &n);
+        b->room -= n < b->room ? n : b->room;
         *bytes = str_of(s->worker->scratch, n);
         return io;
     }

@@ -12,7 +12,7 @@
  */
 struct inbox {
     struct inbox_rest *rest;         /* NULL: nothing kept */
-    size_t room;                     /* bytes that what is read here will be taken of at once, as far as is known */
+    size_t room;                     /* bytes that go on at once, as far as is known; reads use it up, and 0 is to be asked for */
 };
 
 struct inbox_rest {
@@ -22,13 +22,11 @@ struct inbox_rest {
     char bytes[];
 };
 
-/* The least that is read at once, of a body whose other side has no room that we know of. */
+/* The least that is read at once, when the other side has no room that we know of. */
 enum { INBOX_LEAST = 8 * 1024 };
 
-/* A body begins: it is read as fast as it comes until the other side falls behind, or a scratch buffer full has gone. */
+/* A message begins: so much is read before anybody asks for room. */
 static inline void inbox_begin(struct inbox *b) { b->room = WORKER_SCRATCH; }
-/* `got` bytes, read at once, went on. Is it worth a system call to learn the room that is left? */
-bool inbox_asks(struct inbox *, size_t got);
 
 /* The unused bytes: what was kept. len 0: nothing. */
 struct str inbox_bytes(const struct inbox *);

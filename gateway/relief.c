@@ -4,7 +4,7 @@
  *
  * Nothing that was begun is stopped for want of memory: what is under way holds memory, and ending it is what gives that
  * back. So a body that has begun is read on, within the bounds that it always has, and narrower ones: its source is paused as soon
- * as a byte waits here (attempt.c), and goes on when its sink has taken all. That needs the sinks alone.
+ * as a byte waits here (respond.c), and goes on when its sink has taken all. That needs the sinks alone.
  *
  * A body that has not begun waits. Its request may hold a slot that another one needs, whose body is here already. Such a
  * circle is broken twice: the request's deadline runs, and one body a look and worker is let in whatever the stage says.

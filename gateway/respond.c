@@ -280,7 +280,7 @@ void attempt_batch_end(struct attempt *a)
 size_t attempt_room(struct attempt *a)
 {
     struct request *r = a->req;
-    return r->over || !r->responding ? 0 : r->down->ops->room(r->down);
+    return r->responding ? r->down->ops->room(r->down) : WORKER_SCRATCH;         /* a filter holds it */
 }
 
 void request_drained(struct request *r)

@@ -302,17 +302,19 @@ static size_t tcp_held(struct stream *s)
     return ioctl(s->fd, SIOCOUTQ, &held) == 0 && held > 0 ? (size_t)held : 0;
 }
 
-/* The kernel counts its buffers with all that they are made of: several times the bytes in them, when a small window makes small
- * ones. */
+/* The kernel counts its buffers with all that they are made of, several times the bytes in them when a small window makes small
+ * ones. How many times is seen from those that are full; when none is, it may be four. */
 static size_t tcp_room(struct stream *s)
 {
     uint32_t of[SK_MEMINFO_VARS] = {0};
     socklen_t len = sizeof of;
     if (getsockopt(s->fd, SOL_SOCKET, SO_MEMINFO, of, &len) != 0)
         return 0;
-    uint32_t used = of[SK_MEMINFO_WMEM_QUEUED] > of[SK_MEMINFO_WMEM_ALLOC] ? of[SK_MEMINFO_WMEM_QUEUED] : of[SK_MEMINFO_WMEM_ALLOC];
-    uint32_t room = of[SK_MEMINFO_SNDBUF] > used ? of[SK_MEMINFO_SNDBUF] - used : 0;
-    return room / 4;
+    uint64_t used = of[SK_MEMINFO_WMEM_QUEUED] > of[SK_MEMINFO_WMEM_ALLOC] ? of[SK_MEMINFO_WMEM_QUEUED] : of[SK_MEMINFO_WMEM_ALLOC];
+    uint64_t room = of[SK_MEMINFO_SNDBUF] > used ? of[SK_MEMINFO_SNDBUF] - used : 0, held = room ? tcp_held(s) : 0;
+    if (held < used)
+        room = held ? room * held / used : room / 4;
+    return (size_t)(room - room / 16);
 }
 
 static bool tcp_broken(struct stream *s)

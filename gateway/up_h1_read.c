@@ -225,6 +225,8 @@ void upconn_read(struct upconn *c)
     }
     while (c->exchange == x && c->s.readable && !c->paused) {
         struct str bytes;
+        if (c->in.room == 0)
+            c->in.room = attempt_room(c->up.att);
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
             return;
@@ -237,8 +239,6 @@ void upconn_read(struct upconn *c)
         if (c->recv != RECV_HEAD && c->recv != RECV_DONE && !c->paused)
             upconn_arm_exchange(c);
         attempt_batch_end(c->up.att);
-        if (inbox_asks(&c->in, bytes.len))
-            c->in.room = c->exchange == x ? attempt_room(c->up.att) : 0;
         if (bytes.len >= budget) {
             stream_make_ready(&c->s);
             return;

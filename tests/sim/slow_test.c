@@ -146,6 +146,43 @@ TEST(a_reader_whose_events_put_off_the_look)
     SIM_END(s);
 }
 
+/* All that it was given is taken now and then, and then it is its turn to send: that gives it no new window to be slow in. */
+TEST(a_reader_that_could_send_as_well)
+{
+    static const struct { const char *rule, *request, *answer; size_t sip; } rows[] = {
+        {"", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc", "HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n", 400},
+        {", min_rate: 5KiB", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc",
+         "HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n", 4000},
+        {", min_rate: 5KiB", "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", 4000},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%zu", i);
+        char yaml[600];
+        snprintf(yaml, sizeof yaml, YAML("%s"), rows[i].rule);
+        struct sim *s = sim_new(yaml);
+        s->client_window = 4096;
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, rows[i].request);
+        struct sim_conn *u = sim_next(s);
+        sim_say(u, rows[i].answer);
+        c->stalled = c->forgetful = true;
+        for (int n = 0; n < 8; n++) {
+            sim_fill(block, MIB, (uint64_t)n * MIB);
+            sim_send_str(u, str_of(block, MIB));
+        }
+        sim_run(s);
+        for (int n = 0; n < 100; n++)
+            sim_drink(c, 2000);
+        unsigned t = lasts(s, c, rows[i].sip, 1, 300);
+        EXPECT(t >= 20 && t <= 60);
+        EXPECT(sim_cut(c));
+        EXPECT_EQ(sim_metric(s, METRIC_slow_readers_total), 1);
+        EXPECT_NOTHING_LEFT(s);
+        SIM_END(s);
+    }
+}
+
 #define POST "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
 
 static void pour(struct sim_conn *c, size_t len)
