@@ -187,6 +187,12 @@ void forward_client_ip(const struct http_head *h, const struct ip *peer, const s
     }
 }
 
+bool forward_says_https(const struct http_head *h)
+{
+    return http_head_count(h, STR("X-Forwarded-Proto")) == 1
+           && str_eq_nocase(http_head_get_id(h, HEADER_X_FORWARDED_PROTO), STR("https"));
+}
+
 /* ---- writing ---- */
 
 static inline char *put(char *p, const void *at, size_t len) { return (char *)memcpy(p, at, len) + len; }

@@ -26,6 +26,9 @@ bool forward_trusts(const struct cidrs *trusted, const struct ip *);
  */
 void forward_client_ip(const struct http_head *, const struct ip *peer, const struct cidrs *trusted, struct ip *client);
 
+/* Is X-Forwarded-Proto there, once, and `https`? Of a trusted peer's head, before anything edits it. */
+bool forward_says_https(const struct http_head *);
+
 /* A connection's peer, written once for all of its requests (and its log lines). */
 struct forward_peer {
     uint8_t family;              /* of struct ip */

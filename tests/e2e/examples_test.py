@@ -244,7 +244,8 @@ class Tls(Example):
         up = Secure(serving(lambda r: answer_bytes(body=("%s %s" % (r.target, r.get("x-client-subject"))).encode())), context)
         self.addCleanup(up.stop)
         self.context = ssl.create_default_context(cafile=ca.pem)
-        self.w = self.start(read("tls", "weir.yaml"), API_URL=up.url)
+        self.plain = free_port()
+        self.w = self.start(read("tls", "weir.yaml"), API_URL=up.url, PLAIN="127.0.0.1:%d" % self.plain)
 
     def got(self, path):
         raw = socket.create_connection(("127.0.0.1", self.w.port), timeout=10)
@@ -258,6 +259,8 @@ class Tls(Example):
         self.assertEqual(self.got("/internal/x"), (403, b"a certificate is needed\n"))
         self.context.load_cert_chain(*self.mine)
         self.assertEqual(self.got("/internal/x"), (200, b"/internal/x CN=alice"))
+        r = ask(self.plain, "/x", host="h")
+        self.assertEqual((r.status, r.get("location")), (308, "https://h:8443/x"))
 
 
 class Kubernetes(Example):

@@ -16,7 +16,7 @@ import threading
 import time
 
 from certs import CA, run
-from harness import Case, Closed, LONG, Peer, WEIR, answer_bytes, ask, dial, main, request_bytes, serving, wait_until
+from harness import Case, Closed, LONG, Peer, WEIR, answer_bytes, ask, connects, dial, main, request_bytes, serving, wait_until
 
 
 class Tls(Case):
@@ -68,6 +68,24 @@ class Tls(Case):
 
 
 class Exchange(Tls):
+    def test_plain_callers_are_sent_to_tls(self):
+        w = self.weir("""version: 1
+listen:
+  - {at: "127.0.0.1:@PORT@", %s}
+  - {at: "127.0.0.1:@ADMIN@"}
+upstreams: {api: {endpoints: ["%s"]}}
+routes:
+  - {match: /.well-known/acme-challenge/, respond: {body: token}}
+  - {match: /, upstream: api, filters: [{https_redirect: {port: @PORT@}}]}
+""" % (self.tls_yaml(), self.mock().url), ready=False)
+        wait_until("the listeners", lambda: connects(w.admin) and connects(w.port))
+        self.assertEqual(ask(w.admin, "/.well-known/acme-challenge/x").body, b"token")
+        out = subprocess.run(["curl", "-sSL", "-w", " %{url_effective} %{num_redirects} %{method}", "--cacert", self.ca.pem, "--connect-to",
+                              "test.example:%d:127.0.0.1:%d" % (w.admin, w.admin), "--connect-to",
+                              "test.example:%d:127.0.0.1:%d" % (w.port, w.port), "-d", "abc",
+                              "http://test.example:%d/echo?a=b" % w.admin], capture_output=True, check=True, timeout=20).stdout
+        self.assertEqual(out, b"abc https://test.example:%d/echo?a=b 1 POST" % w.port)
+
     def test_a_request(self):
         w = self.gate()
         r = self.ask(w, "/echo", "POST", body=b"x" * 3000)

@@ -242,6 +242,60 @@ TEST(ip_access)
     }
 }
 
+/* ---- https_redirect ---- */
+
+#define REDIRECT FILTERED("https_redirect")
+
+TEST(https_redirect)
+{
+    static const struct { const char *yaml, *peer, *request, *location; } rows[] = {
+        {REDIRECT, "192.0.2.1", "GET / HTTP/1.1\r\nHost: h\r\n", "https://h/"},
+        {REDIRECT, "192.0.2.1", "GET /a%20b?c=/d&e HTTP/1.1\r\nHost: a.example:8080\r\n", "https://a.example/a%20b?c=/d&e"},
+        {REDIRECT, "192.0.2.1", "HEAD /a?b HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n", "https://[2001:db8::1]/a?b"},
+        {REDIRECT, "192.0.2.1", "GET http://b.example/c HTTP/1.1\r\nHost: b.example\r\n", "https://b.example/c"},
+        {REDIRECT, "192.0.2.1", "POST //evil.example/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n", "https://h/evil.example/"},
+        {FILTERED("{https_redirect: {port: 8443}}"), "192.0.2.1", "GET /a HTTP/1.1\r\nHost: h:80\r\n", "https://h:8443/a"},
+        /* Only a trusted proxy is believed when it says that it was TLS. */
+        {REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n", "https://h/"},
+        {PROXIES REDIRECT, "192.0.2.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n", "https://h/"},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: http\r\n", "https://h/"},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+         "https://h/"},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: HTTPS\r\n", NULL},
+        {FILTERED("{https_redirect: {mode: shadow}}"), "192.0.2.1", "GET / HTTP/1.1\r\nHost: h\r\n", NULL},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char request[300], location[200];
+        test_row("%zu", i);
+        struct sim *s = sim_new(rows[i].yaml);
+        struct sim_conn *c = sim_client_at(s, 0, 0, str_c(rows[i].peer));
+        snprintf(request, sizeof request, "%s\r\n", rows[i].request);
+        sim_say(c, request);
+        struct sim_conn *u = sim_next(s);
+        if (rows[i].location) {
+            EXPECT(u == NULL);
+            EXPECT_HAS(c, "HTTP/1.1 308 Permanent Redirect\r\n");
+            field_value(c, "Location", location, sizeof location);
+            EXPECT_STR_EQ(str_c(location), str_c(rows[i].location));
+            EXPECT(!sim_ended(c));
+        } else {
+            serve(c, u);
+        }
+        EXPECT_EQ(sim_reasons(s, REASON_replied), rows[i].location != NULL);
+        SIM_END(s);
+    }
+}
+
+TEST(https_redirect_without_a_name)
+{
+    struct sim *s = sim_new(REDIRECT);
+    struct sim_conn *c = sim_client(s);
+    sim_say(c, "GET / HTTP/1.0\r\n\r\n");
+    EXPECT_HAS(c, "400 Bad Request\r\n");
+    EXPECT_HAS(c, "without Host nobody can be sent to https");
+    SIM_END(s);
+}
+
 /* ---- token_bucket ---- */
 
 /* One request that must pass; *u is the connection it goes up by. */

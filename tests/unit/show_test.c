@@ -186,7 +186,7 @@ static void row_is_shown(void *ctx, const struct doc_key *key)
 TEST(no_option_of_a_filter_is_forgotten)
 {
     char *text = shown_as(UP "define:\n  a: {token_bucket: {rate: 1/s}}\n  b: {concurrency: {max: 1}}\n  c: breaker\n  d: retry\n"
-                             "  e: timeout\n  f: request_id\n  g: {ip_access: {allow: 1.2.3.4}}\n  h: {headers: {}}\n", show_print);
+                             "  e: timeout\n  f: request_id\n  g: {ip_access: {allow: 1.2.3.4}}\n  h: {headers: {}}\n  i: https_redirect\n", show_print);
     doc_walk(filters_all, row_is_shown, text);
     free(text);
 }
