@@ -6,7 +6,8 @@
  * The name is the one that the caller used: there is no other, and the answer is for him alone. It was checked when the head was
  * read, so it brings nothing else into the field. The path is the one that was matched, the query as it came.
  *
- * Behind a proxy that speaks TLS for weir the caller would be sent round in circles; so a trusted one's word counts.
+ * Behind a proxy that speaks TLS for weir the caller would be sent round in circles; so a trusted one's word counts, and the answer
+ * is kept by nobody who might give it to others.
  */
 #include "conf/field.h"
 #include "filter.h"
@@ -55,12 +56,14 @@ static enum verdict https_redirect_on_request(struct call *call)
     }
     *call->reply = (struct reply){.status = 308, .reason = REASON_replied};
     reply_header(call->req, call->reply, STR("Location"), location(call->req, o->port));
+    reply_header(call->req, call->reply, STR("Cache-Control"), STR("no-store"));
     return FILTER_REPLY;
 }
 
 const struct filter filter_https_redirect = {
     .name = "https_redirect",
-    .help = "Sends callers who did not speak TLS to the same place over TLS, with 308.",
+    .help = "Sends callers who did not speak TLS to the same place over TLS, with 308. A proxy in front that ends TLS must be in "
+            "`trusted_proxies` and say so, by X-Forwarded-Proto or Forwarded; else its callers would be sent round in circles.",
     .places = PLACE_LISTENER | PLACE_ROUTE,
     .fields = https_redirect_fields,
     .options_size = sizeof(struct https_redirect_options),

@@ -54,12 +54,10 @@ static int *socket_of(const struct change *ch, unsigned worker, size_t listen)
 static int listen_open(struct change *ch, size_t l, struct err *err)
 {
     const struct listen_conf *conf = &ch->snap->listens[l];
-    /* In a reload an address may overlap with one of our own that goes: 0.0.0.0:80 takes over from 127.0.0.1:80. */
-    unsigned first = LISTENER_FIRST | (ch->control->snap ? 0 : LISTENER_ALONE);
     for (unsigned i = 0; i < ch->control->n; i++) {
         int *fd = socket_of(ch, i, l);
         if (i == 0 || conf->address.sa.sa_family != AF_UNIX) {
-            if (listener_socket(conf, i == 0 ? first : 0, fd, err) != 0)
+            if (listener_socket(conf, i == 0 ? LISTENER_FIRST : 0, fd, err) != 0)
                 return -1;
         } else if ((*fd = dup(*socket_of(ch, 0, l))) < 0) {
             return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
@@ -90,10 +88,30 @@ static void sockets_make(struct change *ch)
         ch->sockets[i] = -1;
 }
 
+/* Does somebody else listen there? Asked of all before one of ours does, for they may overlap: 0.0.0.0:80 and [::]:80. */
+static int sockets_try(struct change *ch, struct diags *diags)
+{
+    int res = 0;
+    for (size_t l = 0; l < ch->snap->n_listens; l++) {
+        const struct listen_conf *conf = &ch->snap->listens[l];
+        struct err err = {0};
+        int fd;
+        if (conf->address.sa.sa_family == AF_UNIX)
+            continue;
+        if (listener_socket(conf, LISTENER_TRY, &fd, &err) == 0)
+            close(fd);
+        else
+            res = refused(diags, CODE_listen, key_of(conf->node, "at"), &err);
+    }
+    return res;
+}
+
 /* Those that have a path, or those that have none. */
 static int sockets_open(struct change *ch, bool paths, struct diags *diags)
 {
     int res = 0;
+    if (!ch->control->snap && !paths && sockets_try(ch, diags) != 0)
+        return -1;
     for (size_t l = 0; l < ch->snap->n_listens; l++) {
         const struct listen_conf *conf = &ch->snap->listens[l];
         struct err err = {0};

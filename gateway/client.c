@@ -285,6 +285,8 @@ void client_done(struct down *d, enum reason reason)
     if (c->state != CLIENT_BUSY && c->state != CLIENT_BODY)
         return;
     c->discard = x->body_done ? 0 : (uint32_t)x->left;
+    if (c->pace.of == PACE_SENDS)
+        c->pace.of = PACE_NONE;      /* its window is the body's, in which it need not hurry once the answer had begun */
     if (c->discard > 0)
         c->s.readable = true;        /* STREAM_LOOK_NS */
     client_set_state(c, CLIENT_IDLE);

@@ -114,7 +114,7 @@ struct request {
     struct str upgrade;                      /* the protocol asked for */
     struct str forward;                      /* forward.h: ready lines to go up */
     bool expect_continue, te_trailers, absolute, has_host;
-    bool head_method;                        /* HEAD */
+    bool head_method, https;                 /* HEAD; the caller spoke TLS, with us or with who is trusted */
     bool committed, responding;              /* responding: the final head was given to the down */
     bool down_paused, up_paused, body_held;  /* body_held: it would be read, but memory is short (relief.h) */
     bool over;                               /* ended: nothing is called any more */

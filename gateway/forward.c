@@ -187,10 +187,32 @@ void forward_client_ip(const struct http_head *h, const struct ip *peer, const s
     }
 }
 
+static bool is_tls(struct str proto) { return str_eq_nocase(proto, STR("https")) || str_eq_nocase(proto, STR("wss")); }
+
+static bool element_says_https(struct str rest, bool pairs)
+{
+    struct str name, value;
+    if (!pairs)
+        return is_tls(rest);
+    while (rest.len && pair_take(&rest, &name, &value))
+        if (str_eq_nocase(name, STR("proto")) && is_tls(value))
+            return true;
+    return false;
+}
+
 bool forward_says_https(const struct http_head *h)
 {
-    return http_head_count(h, STR("X-Forwarded-Proto")) == 1
-           && str_eq_nocase(http_head_get_id(h, HEADER_X_FORWARDED_PROTO), STR("https"));
+    for (unsigned i = 0; i < h->n; i++) {
+        const struct http_field *f = &h->fields[i];
+        if (f->dropped || (f->id != HEADER_X_FORWARDED_PROTO && f->id != HEADER_FORWARDED))
+            continue;
+        bool pairs = f->id == HEADER_FORWARDED, ok;
+        struct str list = http_field_value(h, f), element;
+        while (list_take_last(&list, pairs, &element, &ok))
+            if (ok && element_says_https(element, pairs))
+                return true;
+    }
+    return false;
 }
 
 /* ---- writing ---- */

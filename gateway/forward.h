@@ -26,7 +26,9 @@ bool forward_trusts(const struct cidrs *trusted, const struct ip *);
  */
 void forward_client_ip(const struct http_head *, const struct ip *peer, const struct cidrs *trusted, struct ip *client);
 
-/* Is X-Forwarded-Proto there, once, and `https`? Of a trusted peer's head, before anything edits it. */
+/* Did the caller, or somebody on the way, speak TLS, by X-Forwarded-Proto or Forwarded? Of a trusted peer's head, before anything
+ * edits it. One word for it is enough: who forges it deceives nobody but himself, and who is sent to TLS although he came by it
+ * is sent for ever. */
 bool forward_says_https(const struct http_head *);
 
 /* A connection's peer, written once for all of its requests (and its log lines). */

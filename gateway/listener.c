@@ -65,7 +65,7 @@ int listener_socket(const struct listen_conf *conf, unsigned how, int *out, stru
         return err_set(err, "listen %s: %s", conf->at.at, strerror(errno));
     if (family != AF_UNIX) {
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (!(how & LISTENER_ALONE) && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
+        if (!(how & LISTENER_TRY) && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
             goto fail;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);     /* inherited by what is accepted */
         /* In HTTP the client speaks first: a connection is handed over with its first bytes, or after a second. */
@@ -75,9 +75,7 @@ int listener_socket(const struct listen_conf *conf, unsigned how, int *out, stru
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
     if (bind(fd, &a->sa, a->len) != 0)
         goto fail;
-    if ((how & LISTENER_ALONE) && family != AF_UNIX && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
-        goto fail;                   /* for the other workers' sockets */
-    if (listen(fd, BACKLOG) != 0)
+    if (!(how & LISTENER_TRY) && listen(fd, BACKLOG) != 0)
         goto fail;
     *out = fd;
     return 0;

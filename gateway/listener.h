@@ -45,10 +45,11 @@ struct admission {
 enum { LISTENER_REFUSAL_MAX = 640 };
 
 /*
- * A bound, listening socket. Control thread. The first of an address clears a stale unix socket away. Alone: it fails where
- * anybody listens already; without that sockets of one user share an address, and the kernel deals connections out.
+ * A bound, listening socket. Control thread. Sockets of one user share a TCP address, and the kernel deals connections out. The
+ * first of an address (FIRST) clears a stale unix socket away. TRY, of TCP: it shares with nobody and does not listen, so that it
+ * fails where anybody does; to be closed again.
  */
-enum { LISTENER_FIRST = 1, LISTENER_ALONE = 2 };
+enum { LISTENER_FIRST = 1, LISTENER_TRY = 2 };
 int listener_socket(const struct listen_conf *, unsigned how, int *fd, struct err *) must_check;
 
 /* Takes `fd` over; accepts nothing before listener_start(). The conf is of the view's snapshot. */

@@ -316,6 +316,7 @@ void request_begin(struct request *r, const struct request_start *start)
     r->has_host = !start->absolute && start->host.at;
     r->head_method = str_eq(r->head.method, STR("HEAD"));
     r->host = host_of(r->authority);
+    r->https = r->tls || (forward_trusts(&snap->trusted_proxies, &r->peer) && forward_says_https(&r->head));
     if (snap->trusted_proxies.n > 0)
         forward_client_ip(&r->head, &r->peer, &snap->trusted_proxies, &r->client);
     if (uri_normalise(&r->arena, start->target, &r->path, &r->query) == URI_BAD) {

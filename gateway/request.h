@@ -25,7 +25,7 @@ struct str request_param(const struct request *, struct str name);      /* of `:
 struct str request_cookie(const struct request *, struct str name, bool *repeated);
 const struct ip *request_client(const struct request *);     /* the caller: the peer, or whom trusted proxies name */
 const struct ip *request_peer(const struct request *);       /* who holds the connection */
-/* Did the caller speak TLS, with weir or, as X-Forwarded-Proto says, with the trusted proxy in front of it? */
+/* Did the caller speak TLS, with weir or, as a trusted proxy says, on the way to it? */
 bool request_is_https(const struct request *);
 struct str request_id(const struct request *);               /* {NULL, 0} until a filter set it */
 void request_set_id(struct request *, struct str id);        /* copied */

@@ -18,10 +18,7 @@ struct str request_host(const struct request *r) { return r->host; }
 struct str request_id(const struct request *r) { return r->id; }
 const struct ip *request_client(const struct request *r) { return &r->client; }
 const struct ip *request_peer(const struct request *r) { return &r->peer; }
-bool request_is_https(const struct request *r)
-{
-    return r->tls || (forward_trusts(&r->view->snap->trusted_proxies, &r->peer) && forward_says_https(&r->head));
-}
+bool request_is_https(const struct request *r) { return r->https; }
 uint64_t request_arrived(const struct request *r) { return r->arrived; }
 uint64_t request_wall(const struct request *r) { return clock_wall(r->worker->clock); }
 uint64_t request_deadline(const struct request *r) { return r->deadline; }

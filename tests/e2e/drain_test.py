@@ -71,6 +71,12 @@ class Drain(Case):
             self.assertEqual(p.read_response().body, b"xxxxx")
         self.assertEqual(w.wait(), 0)
 
+    def test_addresses_of_its_own_may_overlap(self):
+        for one, other in (("0.0.0.0", "'[::]'"), ("127.0.0.1", "0.0.0.0")):
+            w = self.weir("version: 1\nlisten: [{at: '%s:@PORT@'}, {at: %s}]\nadmin: 127.0.0.1:@ADMIN@\nworkers: 2\n"
+                          "routes: [{match: /, respond: {body: ok}}]\n" % (one, other.strip("'").join(("'", ":@PORT@'"))))
+            self.assertEqual(ask(w.port, "/").body, b"ok")
+
     def test_a_second_signal_ends_at_once(self):
         m = self.mock()
         w = self.proxy(m)

@@ -259,9 +259,14 @@ TEST(https_redirect)
         {REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n", "https://h/"},
         {PROXIES REDIRECT, "192.0.2.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n", "https://h/"},
         {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: http\r\n", "https://h/"},
-        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
-         "https://h/"},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nForwarded: for=192.0.2.1;proto=http\r\n", "https://h/"},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nForwarded: for=\"https\", for=x\r\n", "https://h/"},
         {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: HTTPS\r\n", NULL},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https, http\r\n", NULL},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: wss\r\n", NULL},
+        {PROXIES REDIRECT, "10.0.0.1", "GET / HTTP/1.1\r\nHost: h\r\nForwarded: for=192.0.2.1;proto=https, for=10.0.0.2\r\n", NULL},
+        {PROXIES FILTERED("{headers: {request: {remove: x-forwarded-proto}}}, https_redirect"), "10.0.0.1",
+         "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n", NULL},
         {FILTERED("{https_redirect: {mode: shadow}}"), "192.0.2.1", "GET / HTTP/1.1\r\nHost: h\r\n", NULL},
     };
     for (size_t i = 0; i < array_len(rows); i++) {

@@ -371,3 +371,62 @@ TEST(the_rest_of_a_body_that_nobody_wants)
     EXPECT_EQ(sim_metric(s, METRIC_slow_bodies_total), 1);
     SIM_END(s);
 }
+
+/* A tunnel of bursts that are taken fast, words in between, and long silences: no window is left from one to the next. */
+TEST(a_tunnel_with_silences)
+{
+    struct sim *s = sim_new(YAML(", min_rate: 5KiB"));
+    s->client_window = 4096;
+    struct sim_conn *c = sim_client(s);
+    sim_say(c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    struct sim_conn *u = sim_next(s);
+    sim_say(u, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    c->stalled = c->forgetful = true;
+    for (int n = 0; n < 200 && !sim_closed(c); n++) {
+        sim_fill(block, 20000, 0);
+        sim_send_str(u, str_of(block, 20000));
+        sim_run(s);
+        for (int i = 0; i < 12; i++) {
+            sim_advance(s, SEC / 5);
+            sim_drink(c, 2000);
+        }
+        sim_say(c, "hello");
+        sim_advance(s, 300 * SEC);
+    }
+    EXPECT(!sim_closed(c));
+    SIM_END(s);
+}
+
+/* While an answer runs the body may be as slow as it likes; once nobody wants the rest, that is not held against it. */
+TEST(the_rest_of_a_body_whose_answer_came_early)
+{
+    for (int backlog = 0; backlog < 2; backlog++) {
+        test_row("%d", backlog);
+        struct sim *s = sim_new(YAML(", min_rate: 1KiB"));
+        s->client_window = 4096;
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\nabcde");
+        struct sim_conn *u = sim_next(s);
+        sim_advance(s, SEC / 10);
+        sim_say(u, "HTTP/1.1 200 OK\r\nContent-Length: 20010\r\n\r\n");
+        c->stalled = c->forgetful = true;
+        sim_fill(block, 20000, 0);
+        for (int i = 0; i < 10; i++) {
+            sim_send_str(u, str_of(block, backlog ? (i == 0 ? 20000 : 0) : 2000));
+            sim_run(s);
+            sim_drink(c, 3000);
+        }
+        sim_advance(s, 9 * SEC);
+        sim_say(c, "x");
+        sim_advance(s, 9 * SEC);
+        sim_say(u, "0123456789");
+        sim_drink(c, 4000);
+        for (int i = 0; i < 8 && !sim_closed(c); i++) {
+            sim_send_str(c, str_of(block, 3000));
+            sim_run(s);
+            sim_advance(s, SEC);
+        }
+        EXPECT(!sim_closed(c));
+        SIM_END(s);
+    }
+}
