@@ -281,7 +281,7 @@ void client_done(struct down *d, enum reason reason)
         client_finish(c);
     }
     c->x = NULL;                     /* it goes with the request */
-    inbox_begin(&c->in);
+    inbox_begin(&c->s);
     if (c->state != CLIENT_BUSY && c->state != CLIENT_BODY)
         return;
     c->discard = x->body_done ? 0 : (uint32_t)x->left;
@@ -370,7 +370,6 @@ struct client *client_new(struct worker *w, struct listener *l, const struct ip 
     c->id = ++w->connections * WORKERS_MAX + w->id;      /* unlike any other worker's */
     c->state = client_start_of(l->conf, peer) == CLIENT_STARTS_PROXY ? CLIENT_PROXY : CLIENT_IDLE;
     c->fresh = true;
-    inbox_begin(&c->in);
     timer_init(&c->timer, client_timeout);
     list_append(&w->all_clients, &c->link);
     metric_add(&w->metrics, METRIC_client_connections_total, 1);

@@ -47,14 +47,14 @@ struct client {
     uint64_t id;
     struct ip peer;                  /* who holds the connection, or whom a trusted PROXY header names */
     struct forward_peer peer_text;
-    struct proxy_ends *proxied;      /* what that header said; NULL: there was none */
-    uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
-    uint16_t asked;                  /* the listener's when it came */
-    uint8_t state;                   /* enum client_state */
+    uint8_t state;                   /* enum client_state; these fill up what the texts leave: a connection is 464 bytes */
     bool paused;                     /* nobody wants the request's body now */
     bool counted;                    /* in the worker's crowd: it leaves it when it dies */
     bool fresh;                      /* no request yet */
     bool half_close_keep;            /* as the last request's configuration has it, until its answer is taken */
+    uint16_t asked;                  /* the listener's when it came */
+    uint32_t discard;                /* bytes of the last request's body that are still to be dropped */
+    struct proxy_ends *proxied;      /* what that header said; NULL: there was none */
 };
 
 /* How a connection from there begins. */

@@ -91,7 +91,7 @@ static void begin(struct client *c, const struct http_parser *p, const char *at)
     x->head_request = str_eq(head.method, STR("HEAD"));
     x->body_done = p->body == BODY_NONE || (p->body == BODY_LENGTH && x->left == 0);
     chunked_init(&x->chunked);
-    inbox_begin(&c->in);
+    inbox_begin(&c->s);
     client_set_state(c, x->body_done ? CLIENT_BUSY : CLIENT_BODY);
     c->paused = !x->body_done;           /* until somebody wants it */
     if (c->pace.of == PACE_SENDS)
@@ -325,8 +325,8 @@ void client_read(struct client *c)
     }
     while (!left_over(c) && c->s.readable && wants_more(c)) {
         struct str bytes;
-        if (c->in.room == 0)
-            c->in.room = c->down.req ? request_room(c->down.req) : WORKER_SCRATCH;
+        if (c->s.room == 0)
+            inbox_room(&c->s, c->down.req ? request_room(c->down.req) : WORKER_SCRATCH);
         size_t had = c->in.rest ? inbox_bytes(&c->in).len : 0;
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)

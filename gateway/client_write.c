@@ -119,7 +119,7 @@ static void client_pause(struct down *d)
     if (c->paused)
         return;
     c->paused = true;
-    c->in.room = 0;
+    c->s.room = 0;
     client_arm_state(c);
 }
 

@@ -38,9 +38,9 @@ static void rest_reserve(struct inbox *b, size_t room)
     b->rest = more;
 }
 
-static size_t most(const struct inbox *b)
+static size_t most(const struct stream *s)
 {
-    return b->room < INBOX_LEAST ? INBOX_LEAST : b->room < WORKER_SCRATCH ? b->room : WORKER_SCRATCH;
+    return s->room < INBOX_LEAST ? INBOX_LEAST : s->room < WORKER_SCRATCH ? s->room : WORKER_SCRATCH;
 }
 
 enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
@@ -48,8 +48,8 @@ enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
     size_t n = 0;
     worker_flush(s->worker);
     if (!b->rest) {
-        enum io io = stream_read(s, s->worker->scratch, most(b), &n);
-        b->room -= n < b->room ? n : b->room;
+        enum io io = stream_read(s, s->worker->scratch, most(s), &n);
+        s->room -= n < s->room ? (uint32_t)n : s->room;
         *bytes = str_of(s->worker->scratch, n);
         return io;
     }

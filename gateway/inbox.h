@@ -12,7 +12,6 @@
  */
 struct inbox {
     struct inbox_rest *rest;         /* NULL: nothing kept */
-    size_t room;                     /* bytes that go on at once, as far as is known; reads use it up, and 0 is to be asked for */
 };
 
 struct inbox_rest {
@@ -26,7 +25,9 @@ struct inbox_rest {
 enum { INBOX_LEAST = 8 * 1024 };
 
 /* A message begins: so much is read before anybody asks for room. */
-static inline void inbox_begin(struct inbox *b) { b->room = WORKER_SCRATCH; }
+static inline void inbox_begin(struct stream *s) { s->room = WORKER_SCRATCH; }
+/* So much will go on at once. To be said before a read when s->room is used up (0). */
+static inline void inbox_room(struct stream *s, size_t room) { s->room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX; }
 
 /* The unused bytes: what was kept. len 0: nothing. */
 struct str inbox_bytes(const struct inbox *);

@@ -62,8 +62,11 @@ struct stream {
     bool failed;                     /* writing failed: nothing is written any more */
     bool fin;                        /* shut down when `out` is empty */
     bool open;
-    struct event ev;                 /* of tcp */
-    void *mem;                       /* of mem: its other end */
+    uint32_t room;                   /* bytes read from it that go on at once, as far as is known (inbox.h) */
+    union {
+        struct event ev;             /* of tcp */
+        void *mem;                   /* of mem: its other end */
+    };
     struct tls *tls;                 /* of tls, over tcp or mem */
 };
 

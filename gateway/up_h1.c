@@ -306,7 +306,7 @@ static void upconn_event(struct stream *s, unsigned what)
 static void upconn_start(struct upconn *c, struct attempt *att)
 {
     c->up.att = att;
-    inbox_begin(&c->in);
+    inbox_begin(&c->s);
     c->exchange++;
     c->recv = RECV_HEAD;
     c->sent_whole = c->spoke = c->extra = c->paused = c->send_chunked = c->await_continue = false;

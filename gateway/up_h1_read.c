@@ -225,8 +225,8 @@ void upconn_read(struct upconn *c)
     }
     while (c->exchange == x && c->s.readable && !c->paused) {
         struct str bytes;
-        if (c->in.room == 0)
-            c->in.room = attempt_room(c->up.att);
+        if (c->s.room == 0)
+            inbox_room(&c->s, attempt_room(c->up.att));
         enum io io = inbox_read(&c->in, &c->s, &bytes);
         if (io == IO_AGAIN)
             return;

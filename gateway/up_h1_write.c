@@ -99,7 +99,7 @@ static void up_pause(struct up *up)
 {
     struct upconn *c = container_of(up, struct upconn, up);
     c->paused = true;
-    c->in.room = 0;
+    c->s.room = 0;
     timer_clear(&c->timer);          /* the client's slowness is not the endpoint's: its own deadline runs */
 }
 
