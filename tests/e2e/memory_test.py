@@ -2,6 +2,7 @@
 """The memory guard with a bound that is below what is asked of it: bodies wait, requests are refused, all of it ends by itself."""
 
 import socket
+import time
 
 from harness import Case, Closed, Peer, main, request_bytes, wait_until
 
@@ -14,7 +15,7 @@ class Guard(Case):
 
     def test_readers_that_stop_fill_the_memory(self):
         rss = self.proxy(self.mock(), top="workers: 1\nsandbox: {seccomp: true}").rss()
-        limit = rss + 8 * MIB            # more than may come between two looks
+        limit = rss + 8 * MIB            # several times what comes between two looks
         w = self.proxy(self.mock(), top="workers: 1\nsandbox: {seccomp: true}\nmemory: {limit: %dB}" % limit,
                        listen='{at: "127.0.0.1:@PORT@", body_timeout: 5m, min_rate: 0B}')
         self.assertEqual(w.metrics()["weir_memory_limit_bytes"], limit)
@@ -31,6 +32,7 @@ class Guard(Case):
                 most = max(most, self.stage(w))
                 if most >= 2:
                     break
+                time.sleep(0.05)
         wait_until("a stage", lambda: self.stage(w) >= 1 or most >= 1)
         self.assertLess(w.rss(), limit * 1.2)
         self.assertIn(b"MiB are in use: ", w.stderr())
