@@ -16,7 +16,6 @@ struct memory;
 struct worker;
 
 #define MEMORY_AUTO UINT64_MAX
-#define MEMORY_LOOK_NS 250000000ull
 
 /* `base` NULL: nobody looks but the caller (tests). Control thread, all of it. */
 struct memory *memory_new(struct event_base *);
@@ -32,6 +31,8 @@ void memory_free(struct memory **);
 uint64_t memory_used(struct memory *);
 /* One look at `used` bytes: changes the stage, tells the workers. */
 void memory_look(struct memory *, uint64_t used, uint64_t now);
+/* When to look again, from the last look. Sooner when it may come to something: what comes between two looks is not bounded. */
+uint64_t memory_next_ns(const struct memory *);
 /* Limit, use and stage, as Prometheus text. */
 void memory_metrics(const struct memory *, struct page *);
 

@@ -111,6 +111,38 @@ TEST(workers_are_told)
     memory_free(&m);
 }
 
+TEST(looks_come_closer_as_the_bound_does)
+{
+    struct memory *m = memory_new(NULL);
+    memory_set(m, 1000 * MIB);
+    memory_look(m, 499 * MIB, 1000 * SEC);
+    EXPECT_EQ(memory_next_ns(m), SEC / 4);
+    memory_look(m, 500 * MIB, 1001 * SEC);
+    EXPECT_EQ(memory_next_ns(m), SEC / 50);
+    memory_set(m, 0);
+    EXPECT_EQ(memory_next_ns(m), SEC / 4);
+    memory_end(m);
+    memory_free(&m);
+}
+
+/* What a worker has not given back yet is not held against it. */
+TEST(a_stage_waits_for_what_is_given_back)
+{
+    struct worker w;
+    struct memory *m = memory_new(NULL);
+    worker_init(&w, 0, &clock_real, 1, false);
+    memory_begin(m, &w, 1);
+    memory_set(m, 1000 * MIB);
+    memory_look(m, 850 * MIB, 1000 * SEC);
+    look(m, &w, 850 * MIB, 1000 * SEC + SEC / 50);
+    EXPECT_EQ(w.memory, MEMORY_FINE);
+    look(m, &w, 850 * MIB, 1000 * SEC + SEC / 25);
+    EXPECT_EQ(w.memory, MEMORY_BODIES);
+    memory_end(m);
+    worker_fini(&w);
+    memory_free(&m);
+}
+
 /* The system has it by the next look, though something that is still needed lies behind it in the heap. */
 TEST(what_is_given_back_is_the_systems)
 {
