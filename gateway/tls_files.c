@@ -336,11 +336,21 @@ static int key_take(const struct tls_files *f, const struct tls_pair *conf, stru
 
 /* ---- an OCSP response ---- */
 
+/* By serial number and issuer's name; the issuer's key, which is in it too (RFC 6960 4.1.1), need not be at hand here. */
 static bool is_about(OCSP_SINGLERESP *single, const X509 *certificate)
 {
+    OCSP_CERTID *id = (OCSP_CERTID *)(uintptr_t)OCSP_SINGLERESP_get0_id(single);
+    unsigned char issuer[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    ASN1_OBJECT *hash = NULL;
+    ASN1_OCTET_STRING *name = NULL;
     ASN1_INTEGER *serial = NULL;
-    return OCSP_id_get0_info(NULL, NULL, NULL, &serial, (OCSP_CERTID *)(uintptr_t)OCSP_SINGLERESP_get0_id(single)) == 1
-           && ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(certificate)) == 0;
+    if (OCSP_id_get0_info(&name, &hash, NULL, &serial, id) != 1
+        || ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(certificate)) != 0)
+        return false;
+    const EVP_MD *md = EVP_get_digestbyobj(hash);
+    return md && X509_NAME_digest(X509_get_issuer_name(certificate), md, issuer, &len) == 1
+           && len == (unsigned)ASN1_STRING_length(name) && memcmp(issuer, ASN1_STRING_get0_data(name), len) == 0;
 }
 
 /* What is wrong with it; NULL: nothing. *until: wall, s. */

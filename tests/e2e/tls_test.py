@@ -540,6 +540,8 @@ class Files(Tls):
         self.bad(self.pem, locked, "E072", "encrypted")
         self.bad(self.pem, self.key, "E074", "no OCSP response", more=", ocsp: %s" % self.pem)
         self.bad(self.pem, self.key, "E074", "another certificate", more=", ocsp: %s" % self.ca.staple("o", other[0], 3))
+        twin = CA(self.directory, "twin")            # of the same number, by another issuer
+        self.bad(self.pem, self.key, "E074", "another certificate", more=", ocsp: %s" % twin.staple("t", twin.issue("t", "DNS:t")[0], 2))
         self.bad(self.pem, self.key, "E074", "good", more=", ocsp: %s" % self.ca.staple("r", self.pem, 2, revoked=True))
 
     def test_at_a_reload_the_old_ones_stay(self):
