@@ -98,11 +98,16 @@ static int capabilities_keep(uint32_t mask)
     return (int)syscall(SYS_capset, &head, sets);
 }
 
-static int become(const struct identity *id)
+static int groups_become(const struct identity *id)
 {
     if ((id->name ? initgroups(id->name, id->gid) : setgroups(0, NULL)) != 0)
         return -1;
-    if (setresgid(id->gid, id->gid, id->gid) != 0 || setresuid(id->uid, id->uid, id->uid) != 0)
+    return setresgid(id->gid, id->gid, id->gid);
+}
+
+static int become(const struct identity *id)
+{
+    if (groups_become(id) != 0 || setresuid(id->uid, id->uid, id->uid) != 0)
         return -1;
     if (capabilities_keep(0) != 0)
         return -1;
@@ -143,6 +148,8 @@ int privileges_drop(const struct snapshot *s, struct diags *diags)
         return stay(s, &id, diags);
     if (!s->user.len)
         log_warn("control", "running as root; `user:` names who to become once ports are bound");
+    if (id.uid == 0 && s->group.len && groups_become(&id) != 0)
+        return wrong(s, "group", diags, strerror(errno));
     if (id.uid == 0)
         return 0;
     if (become(&id) != 0)

@@ -118,6 +118,10 @@ class Privileges(Case):
         w = self.weir(self.conf(more="user: 54321\ngroup: nogroup"))
         for t in threads(w):
             self.assertEqual((t["Uid"].split()[0], t["Gid"].split()[0], t["Groups"].split()), ("54321", str(NOBODY.pw_gid), []))
+        w = self.weir(self.conf(more="user: root\ngroup: nogroup"))       # who stays root may still leave its group
+        for t in threads(w):
+            self.assertEqual((set(t["Uid"].split()), set(t["Gid"].split())), ({"0"}, {str(NOBODY.pw_gid)}))
+            self.assertNotIn("0", t["Groups"].split())
 
     @ROOT_ONLY
     def test_the_memory_is_nobodys_to_see(self):
