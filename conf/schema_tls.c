@@ -121,6 +121,10 @@ static const char *const profiles[] = {"intermediate", "modern", NULL};
 const struct field schema_tls_out_fields[] = {
     {FILE_AT("ca", ca),
      .help = "A file in PEM with the CAs whose certificates endpoints may have, in place of the system's." FROM_WHERE},
+    {FILE_AT("crl", crl),
+     .help = "A file in PEM with the lists of certificates that those CAs have revoked (CRL), one of each CA that endpoints' "
+             "chains run through: of a CA without a list, or whose list has ended, no certificate is taken. It needs `ca`."
+             FROM_WHERE},
     {FILE_AT("certificate", pair.certificate),
      .help = "A file in PEM with the certificate that endpoints are shown which ask who weir is, and the chain behind it."
              FROM_WHERE},
@@ -147,6 +151,8 @@ int schema_tls_out_check(struct upstream_conf *u, const struct yaml_node *upstre
     if (!c->pair.certificate.len != !c->pair.key.len)
         return load_err(l, n, CODE_together, "tls: %s",
                         c->pair.key.len ? "key needs the certificate that it is of" : "certificate needs its key");
+    if (c->crl.len && !c->ca.len)
+        return load_err(l, yaml_get(n, "crl"), CODE_together, "crl: needs `ca`, the file of the CAs that the lists are of");
     if (!c->verify && c->ca.len)
         return load_err(l, yaml_get(n, "verify"), CODE_together, "verify: false looks at no CA; remove it, or `ca`");
     if (!c->verify)
@@ -162,8 +168,12 @@ int schema_tls_out_check(struct upstream_conf *u, const struct yaml_node *upstre
 static const struct field client_fields[] = {
     {.key = "ca", .type = FIELD_CUSTOM, .parse = path_read, CLIENTS(ca), .required = true, .form = "a path",
      .json = "{\"type\":\"string\",\"minLength\":1}",
-     .help = "A file in PEM with the CAs whose certificates are taken. No lists of revoked certificates are looked at."
-             FROM_WHERE},
+     .help = "A file in PEM with the CAs whose certificates are taken." FROM_WHERE},
+    {.key = "crl", .type = FIELD_CUSTOM, .parse = path_read, CLIENTS(crl), .form = "a path",
+     .json = "{\"type\":\"string\",\"minLength\":1}",
+     .help = "A file in PEM with the lists of certificates that these CAs have revoked (CRL), one of each CA that callers' chains "
+             "run through: of a CA without a list, or whose list has ended, no certificate is taken. With a new list no session "
+             "is resumed and no connection kept that was made under the old one." FROM_WHERE},
     {.key = "verify", .type = FIELD_CUSTOM, .parse = verify_read, CLIENTS(optional), .fallback = "required",
      .form = "`required` or `optional`",
      .json = "{\"anyOf\":[{\"enum\":[\"required\",\"optional\"]}," SCHEMA_REF("variable") "]}",
@@ -250,6 +260,7 @@ static void listener_list(const struct yaml_node *listener, struct sources *sour
     else
         pair_list(pairs, sources);
     file_list(part(tls, "clients"), "ca", sources);
+    file_list(part(tls, "clients"), "crl", sources);
 }
 
 static void upstream_list(const struct yaml_node *upstream, struct sources *sources)
@@ -257,6 +268,7 @@ static void upstream_list(const struct yaml_node *upstream, struct sources *sour
     const struct yaml_node *tls = part(upstream, "tls");
 
     file_list(tls, "ca", sources);
+    file_list(tls, "crl", sources);
     pair_list(tls, sources);
 }
 

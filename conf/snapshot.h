@@ -95,6 +95,7 @@ struct snapshot {
     const struct yaml_node *node;              /* the whole, as written */
     struct texts own_headers;                  /* fields of requests that weir alone sets, whatever the listener */
     struct tls_shown *shown;                   /* tls_compile() lists them here, each path once; from the arena */
+    struct tls_trusted *trusted;               /* the same */
     struct snapshot_end *ends;
     const struct router *router;               /* route_compile() puts it here, from the arena */
     struct shared_set *shared;

@@ -31,6 +31,15 @@ struct tls_shown {
     unsigned char print[32];         /* SHA-256 of it */
 };
 
+/* A file that certificates of others are checked with: CAs, or lists of what those have revoked. */
+struct tls_trusted {
+    struct tls_trusted *next;
+    struct str path;                 /* as the configuration has it */
+    bool lists;                      /* they are lists */
+    uint64_t until;                  /* when the first of the lists ends that no later one follows; wall, s; UINT64_MAX: never */
+    unsigned char print[32];         /* SHA-256 of the file */
+};
+
 /* What a listener speaks TLS with. */
 struct tls_conf {
     struct tls_pair *pairs;          /* the first is for callers that name none of the others' names */
@@ -39,6 +48,7 @@ struct tls_conf {
     bool tickets;
     struct {                         /* certificates of callers */
         struct str ca;               /* a file in PEM; "": none are asked for */
+        struct str crl;              /* a file in PEM with their lists of revoked certificates; "": none are looked at */
         bool optional;
         struct str header;           /* tells upstreams the subject; "": none does */
     } clients;
@@ -49,6 +59,7 @@ struct tls_conf {
 /* What an upstream's https endpoints are spoken to with. */
 struct tls_out_conf {
     struct str ca;                   /* a file in PEM; "": the system's */
+    struct str crl;                  /* a file in PEM with the lists of what `ca` revoked; "": none are looked at */
     struct tls_pair pair;            /* what endpoints are shown that ask who weir is; certificate "": nothing */
     bool verify;                     /* theirs are checked: true */
     int profile;                     /* enum tls_profile */

@@ -74,8 +74,24 @@ void certificates_json(const struct snapshot *snap, struct page *p)
     page_printf(p, snap->shown ? "]" : "[]");
 }
 
+static void lists_metrics(const struct snapshot *snap, struct page *p)
+{
+    bool any = false;
+    for (const struct tls_trusted *t = snap->trusted; t; t = t->next) {
+        if (!t->lists || t->until == UINT64_MAX)
+            continue;
+        if (!any)
+            exposition_head(p, "tls_crl_expiry_timestamp_seconds", "gauge",
+                            "When the first list of revoked certificates ends that no later one follows, by file: from then on no "
+                            "certificate of its CA is taken.");
+        any = true;
+        exposition_value(p, "tls_crl_expiry_timestamp_seconds", &(struct label){"crl", t->path}, 1, t->until);
+    }
+}
+
 void certificates_metrics(const struct snapshot *snap, struct page *p)
 {
+    lists_metrics(snap, p);
     if (!snap->shown)
         return;
     exposition_head(p, "tls_certificate_expiry_timestamp_seconds", "gauge",

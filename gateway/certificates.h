@@ -26,6 +26,7 @@ void certificates_renewed(const struct snapshot *before, const struct snapshot *
 void certificates_json(const struct snapshot *, struct page *);
 /* Both are shown from the same file; is it the same certificate? */
 bool certificate_same(const struct tls_shown *, const struct tls_shown *);
+/* And when the lists of revoked certificates end. */
 void certificates_metrics(const struct snapshot *, struct page *);
 
 #endif

@@ -14,12 +14,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "certificates.h"
 #include "conf/diff.h"
 #include "conf/schema.h"
 #include "lib/clock.h"
 #include "lib/mem.h"
 #include "plan_impl.h"
+#include "tls_authorities.h"
 #include "tls_files.h"
 
 /* ---- items ---- */
@@ -374,6 +376,25 @@ static void certificates_compare(struct plan *p, const struct snapshot *from, co
     }
 }
 
+static struct str print_text(struct plan *p, const unsigned char *print)
+{
+    return arena_printf(&p->arena, "%02x%02x%02x%02x...", print[0], print[1], print[2], print[3]);
+}
+
+/* CAs and their lists: what they decide over is not known here, only that they are others. */
+static void trusted_compare(struct plan *p, const struct snapshot *from, const struct snapshot *to)
+{
+    for (const struct tls_trusted *b = to->trusted; b; b = b->next) {
+        const struct tls_trusted *a = tls_trusted_find(from, b->path);
+        if (!a)
+            continue;
+        struct plan_item *item = item_new(p, PLAN_CERTIFICATE, PLAN_SAME, b->path);
+        if (memcmp(a->print, b->print, sizeof a->print) != 0)
+            key_add(p, item, "sha256", print_text(p, a->print), print_text(p, b->print));
+        item_put(p, item);
+    }
+}
+
 struct plan *plan_new(const struct snapshot *from, const struct snapshot *to, uint64_t now)
 {
     struct plan *p = mem_zalloc(sizeof *p);
@@ -386,6 +407,7 @@ struct plan *plan_new(const struct snapshot *from, const struct snapshot *to, ui
     kind_compare(p, &routes, from, to);
     kind_compare(p, &filters, from, to);
     certificates_compare(p, from, to);
+    trusted_compare(p, from, to);
     return p;
 }
 

@@ -3,7 +3,7 @@
  * TLS contexts towards endpoints.
  *
  * Certificates are checked against one store that is read when the configuration is, also the system's: what is looked up in
- * folders of OpenSSL's own would be read by workers, between requests. No lists of revoked certificates are looked at.
+ * folders of OpenSSL's own would be read by workers, between requests.
  *
  * What is asked for (SNI) is what the certificate must be of, and nothing else: an alternative name of that kind, the subject's
  * common name never.
@@ -21,6 +21,7 @@
 #include "lib/ip.h"
 #include "lib/mem.h"
 #include "tls.h"
+#include "tls_authorities.h"
 #include "tls_files.h"
 #include "tls_profile.h"
 
@@ -100,7 +101,7 @@ struct tls_failure tls_client_failure(const SSL *ssl)
 
 /* A file of CAs that several upstreams name is read once. */
 struct store {
-    struct str path;
+    struct str path, crl;
     struct tls_authorities authorities;
     bool broken;
 };
@@ -116,12 +117,13 @@ static struct store *store_of(struct make *m, const struct upstream_conf *u)
 {
     const struct yaml_node *node = u->tls.node ? u->tls.node : u->node;
     for (size_t i = 0; i < m->n_stores; i++)
-        if (str_eq(m->stores[i].path, u->tls.ca))
+        if (str_eq(m->stores[i].path, u->tls.ca) && str_eq(m->stores[i].crl, u->tls.crl))
             return &m->stores[i];
     struct store *s = &m->stores[m->n_stores++];
     s->path = u->tls.ca;
-    int res = s->path.len ? tls_files_authorities(&m->files, node, s->path, &s->authorities)
-                          : tls_files_system(&m->files, node, &s->authorities);
+    s->crl = u->tls.crl;
+    int res = s->path.len ? tls_authorities_read(&m->files, node, s->path, s->crl, &s->authorities)
+                          : tls_authorities_system(&m->files, node, &s->authorities);
     s->broken = res != 0;
     return s;
 }
@@ -208,7 +210,7 @@ static int client_make(struct make *m, struct upstream_conf *u)
 
 static bool confs_same(const struct tls_out_conf *a, const struct tls_out_conf *b)
 {
-    return a->verify == b->verify && a->profile == b->profile && str_eq(a->ca, b->ca)
+    return a->verify == b->verify && a->profile == b->profile && str_eq(a->ca, b->ca) && str_eq(a->crl, b->crl)
            && str_eq(a->pair.certificate, b->pair.certificate) && str_eq(a->pair.key, b->pair.key);
 }
 

@@ -29,6 +29,7 @@
 #include "lib/arena.h"
 #include "lib/mem.h"
 #include "stream.h"
+#include "tls_authorities.h"
 #include "tls_client.h"
 #include "tls_files.h"
 #include "tls_profile.h"
@@ -414,7 +415,7 @@ static int server_make(struct snapshot *snap, const struct snapshot *running, co
     m.server->at = arena_copy(&m.server->arena, listen->at);
     m.server->tells = conf->clients.header.len > 0;
     if (conf->clients.ca.len)
-        res = tls_files_authorities(&m.files, yaml_get(conf->node, "clients"), conf->clients.ca, &m.clients);
+        res = tls_authorities_read(&m.files, yaml_get(conf->node, "clients"), conf->clients.ca, conf->clients.crl, &m.clients);
     m.server->asks[0] = m.clients.store ? conf->clients.optional ? 2 : 1 : 0;
     memcpy(m.server->asks + 1, m.clients.digest, sizeof m.clients.digest);
     for (size_t i = 0; i < conf->n; i++)

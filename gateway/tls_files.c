@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "conf/source.h"
 #include "conf/yaml.h"
 #include "lib/clock.h"
@@ -51,7 +50,7 @@ struct tls_reason tls_reason(void)
 
 /* ---- errors and bytes ---- */
 
-static struct place place_of(const struct yaml_node *node, const char *key)
+struct place tls_files_place(const struct yaml_node *node, const char *key)
 {
     const struct yaml_node *at = node && node->type == YAML_MAP ? yaml_get(node, key) : NULL;
     return at ? yaml_place(at) : node ? yaml_place(node) : (struct place){NULL, 0, 0, 0};
@@ -60,28 +59,25 @@ static struct place place_of(const struct yaml_node *node, const char *key)
 int tls_files_wrong(const struct tls_files *f, const struct yaml_node *node, const char *key, enum diag_code code,
                     struct str path, const char *why)
 {
-    struct place place = place_of(node, key);
+    struct place place = tls_files_place(node, key);
     return diag_error(f->diags, &place, code, "%s \"%s\": %s", key, quoted(path).text, why);
 }
 
 void tls_files_warn(const struct tls_files *f, const struct yaml_node *node, const char *key, enum diag_code code,
                     struct str path, const char *why)
 {
-    struct place place = place_of(node, key);
+    struct place place = tls_files_place(node, key);
     diag_warn(f->diags, &place, code, "%s \"%s\": %s", key, quoted(path).text, why);
 }
 
-/* A file's bytes while they are looked at; wiped after that, for they may be a key. */
-struct bytes { struct arena arena; struct str text; };
-
-static void bytes_fini(struct bytes *b)
+void tls_bytes_fini(struct tls_bytes *b)
 {
     if (b->text.len)
         OPENSSL_cleanse((void *)(uintptr_t)b->text.at, b->text.len);
     arena_fini(&b->arena);
 }
 
-static int bytes_read(const struct tls_files *f, const struct yaml_node *node, const char *key, struct str path, struct bytes *b)
+int tls_bytes_read(const struct tls_files *f, const struct yaml_node *node, const char *key, struct str path, struct tls_bytes *b)
 {
     struct source_bytes read = {.inode = 0};
     struct source_why why;
@@ -100,7 +96,7 @@ static int bytes_read(const struct tls_files *f, const struct yaml_node *node, c
     return 0;
 }
 
-static BIO *bytes_bio(const struct bytes *b)
+BIO *tls_bytes_bio(const struct tls_bytes *b)
 {
     BIO *bio = BIO_new_mem_buf(b->text.len ? b->text.at : "", (int)b->text.len);
     check(bio != NULL);
@@ -115,19 +111,24 @@ static int no_phrase(char *buf, int size, int writing, void *asked)
     return -1;
 }
 
-/* Certificates from where the reader stands to the end; NULL when there was an error, which is then OpenSSL's last. */
-static STACK_OF(X509) *certificates_read(BIO *bio)
+bool tls_pem_ended(void)
+{
+    unsigned long why = ERR_peek_last_error();
+    if (ERR_GET_LIB(why) != ERR_LIB_PEM || ERR_GET_REASON(why) != PEM_R_NO_START_LINE)
+        return false;
+    ERR_clear_error();
+    return true;
+}
+
+STACK_OF(X509) *tls_certificates_read(BIO *bio)
 {
     STACK_OF(X509) *all = sk_X509_new_null();
     X509 *one;
     check(all != NULL);
     while ((one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
         check(sk_X509_push(all, one) > 0);
-    unsigned long why = ERR_peek_last_error();
-    if (ERR_GET_LIB(why) == ERR_LIB_PEM && ERR_GET_REASON(why) == PEM_R_NO_START_LINE) {
-        ERR_clear_error();
+    if (tls_pem_ended())
         return all;
-    }
     sk_X509_pop_free(all, X509_free);
     return NULL;
 }
@@ -181,12 +182,12 @@ const struct tls_shown *tls_shown_find(const struct snapshot *snap, struct str p
     return NULL;
 }
 
-static struct str subject_text(const X509 *certificate, struct arena *arena)
+struct str tls_name_text(const X509_NAME *name, struct arena *arena)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     char *at = NULL;
     check(bio != NULL);
-    (void)X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
+    (void)X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
     long len = BIO_get_mem_data(bio, &at);
     struct str text = arena_copy(arena, str_of(len > 0 ? at : "", len > 0 ? (size_t)len : 0));
     BIO_free(bio);
@@ -207,7 +208,8 @@ static struct tls_shown *shown_make(struct arena *arena, struct str path, const 
 {
     struct tls_shown *s = arena_zalloc(arena, sizeof *s);
     struct tm tm;
-    *s = (struct tls_shown){.path = path, .subject = subject_text(certificate, arena), .serial = serial_text(certificate, arena)};
+    *s = (struct tls_shown){.path = path, .subject = tls_name_text(X509_get_subject_name(certificate), arena),
+                            .serial = serial_text(certificate, arena)};
     time_t until = ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? timegm(&tm) : 0;
     s->until = until > 0 ? (uint64_t)until : 0;
     check(X509_digest(certificate, EVP_sha256(), s->print, NULL) == 1);
@@ -256,15 +258,15 @@ static int dates_check(const struct tls_files *f, const struct tls_pair *conf, c
 
 static int certificate_take(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
 {
-    struct bytes b;
-    if (bytes_read(f, conf->node, "certificate", conf->certificate, &b) != 0)
+    struct tls_bytes b;
+    if (tls_bytes_read(f, conf->node, "certificate", conf->certificate, &b) != 0)
         return -1;
-    BIO *bio = bytes_bio(&b);
-    id->chain = certificates_read(bio);
+    BIO *bio = tls_bytes_bio(&b);
+    id->chain = tls_certificates_read(bio);
     id->certificate = id->chain ? sk_X509_shift(id->chain) : NULL;
     BIO_free(bio);
     bool none = id->chain != NULL;
-    bytes_fini(&b);
+    tls_bytes_fini(&b);
     if (!id->certificate) {
         return tls_files_wrong(f, conf->node, "certificate", CODE_certificate, conf->certificate,
                                none ? "it holds no certificate in PEM" : tls_reason().text);
@@ -300,7 +302,8 @@ static const char *misfit_text(const struct tls_pair *conf, X509 *certificate, c
     arena_init(&arena, NULL);
     if (X509_check_ca(certificate) == 1)
         (void)snprintf(why, cap, "it is not the key of the certificate: the first one in \"%s\" is a CA's (" STR_FMT "); the "
-                       "server's own comes first", quoted(conf->certificate).text, STR_ARG(subject_text(certificate, &arena)));
+                       "server's own comes first", quoted(conf->certificate).text,
+                       STR_ARG(tls_name_text(X509_get_subject_name(certificate), &arena)));
     else
         (void)snprintf(why, cap, "it is not the key of the certificate");
     arena_fini(&arena);
@@ -309,18 +312,18 @@ static const char *misfit_text(const struct tls_pair *conf, X509 *certificate, c
 
 static int key_take(const struct tls_files *f, const struct tls_pair *conf, struct tls_identity *id)
 {
-    struct bytes b;
+    struct tls_bytes b;
     bool asked = false;
-    if (bytes_read(f, conf->node, "key", conf->key, &b) != 0)
+    if (tls_bytes_read(f, conf->node, "key", conf->key, &b) != 0)
         return -1;
     bool pem = b.text.len && memmem(b.text.at, b.text.len, "PRIVATE KEY-----", 16);
-    BIO *bio = bytes_bio(&b);
+    BIO *bio = tls_bytes_bio(&b);
     id->key = PEM_read_bio_PrivateKey(bio, NULL, no_phrase, &asked);
     struct tls_reason reason = {""};
     if (!id->key)
         reason = key_reason(bio);
     BIO_free(bio);
-    bytes_fini(&b);
+    tls_bytes_fini(&b);
     const char *why = NULL;
     char misfit[512];
     if (!id->key && asked) {
@@ -372,7 +375,7 @@ static const char *basic_check(OCSP_BASICRESP *basic, const X509 *certificate, u
     return "it is about another certificate";
 }
 
-static const char *response_check(const struct bytes *b, const X509 *certificate, uint64_t *until)
+static const char *response_check(const struct tls_bytes *b, const X509 *certificate, uint64_t *until)
 {
     const unsigned char *at = (const unsigned char *)b->text.at;
     OCSP_RESPONSE *response = b->text.len ? d2i_OCSP_RESPONSE(NULL, &at, (long)b->text.len) : NULL;
@@ -391,15 +394,15 @@ static const char *response_check(const struct bytes *b, const X509 *certificate
 /* One out of date is not sent, and no reason to stop: whoever renews certificates need not be who renews these. */
 static int ocsp_take(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
 {
-    struct bytes b;
+    struct tls_bytes b;
     if (!conf->ocsp.len)
         return 0;
-    if (bytes_read(f, conf->node, "ocsp", conf->ocsp, &b) != 0)
+    if (tls_bytes_read(f, conf->node, "ocsp", conf->ocsp, &b) != 0)
         return -1;
     const char *why = response_check(&b, id->certificate, &id->ocsp_until);
     if (!why)
         id->ocsp = arena_copy(arena, b.text);
-    bytes_fini(&b);
+    tls_bytes_fini(&b);
     if (why)
         return tls_files_wrong(f, conf->node, "ocsp", CODE_ocsp_file, conf->ocsp, why);
     if (id->ocsp_until <= clock_wall(&clock_real) / NSEC_PER_SEC)
@@ -434,61 +437,4 @@ void tls_identity_fini(struct tls_identity *id)
     sk_X509_pop_free(id->chain, X509_free);
     EVP_PKEY_free(id->key);
     *id = (struct tls_identity){0};
-}
-
-/* ---- authorities ---- */
-
-static void authority_add(struct tls_authorities *a, X509 *ca)
-{
-    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
-    check(name && sk_X509_NAME_push(a->names, name) > 0);
-    if (X509_STORE_add_cert(a->store, ca) != 1)
-        ERR_clear_error();           /* it stands there twice */
-}
-
-int tls_files_authorities(const struct tls_files *f, const struct yaml_node *node, struct str path, struct tls_authorities *a)
-{
-    struct bytes b;
-    *a = (struct tls_authorities){0};
-    if (bytes_read(f, node, "ca", path, &b) != 0)
-        return -1;
-    BIO *bio = bytes_bio(&b);
-    STACK_OF(X509) *all = certificates_read(bio);
-    BIO_free(bio);
-    check(EVP_Digest(b.text.at, b.text.len, a->digest, NULL, EVP_sha256(), NULL) == 1);
-    bytes_fini(&b);
-    if (!all || sk_X509_num(all) == 0) {
-        int res = tls_files_wrong(f, node, "ca", CODE_ca_file, path, all ? "it holds no certificate in PEM" : tls_reason().text);
-        sk_X509_pop_free(all, X509_free);
-        return res;
-    }
-    a->store = X509_STORE_new();
-    a->names = sk_X509_NAME_new_null();
-    check(a->store && a->names);
-    for (int i = 0; i < sk_X509_num(all); i++)
-        authority_add(a, sk_X509_value(all, i));
-    sk_X509_pop_free(all, X509_free);
-    return 0;
-}
-
-int tls_files_system(const struct tls_files *f, const struct yaml_node *node, struct tls_authorities *a)
-{
-    const char *const places[] = {
-        secure_getenv(X509_get_default_cert_file_env()), X509_get_default_cert_file(), "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
-    };
-    *a = (struct tls_authorities){0};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (places[i] && *places[i] && access(places[i], F_OK) == 0)
-            return tls_files_authorities(f, node, str_c(places[i]), a);
-    struct place place = place_of(node, "ca");
-    return diag_error(f->diags, &place, CODE_ca_file, "ca: this system has no file of CAs, or none where one usually is (%s): "
-                      "name one", places[2]);
-}
-
-void tls_authorities_fini(struct tls_authorities *a)
-{
-    X509_STORE_free(a->store);
-    sk_X509_NAME_pop_free(a->names, X509_NAME_free);
-    *a = (struct tls_authorities){0};
 }

@@ -7,7 +7,7 @@
 #include "conf/snapshot.h"
 
 /*
- * Certificates, keys and CAs in files: read, and checked as far as that can be done before anybody calls. Whatever is wrong goes
+ * Certificates and keys in files: read, and checked as far as that can be done before anybody calls. Whatever is wrong goes
  * to the list, at the key of the configuration that names the file, with the file and OpenSSL's reason. Control thread.
  */
 /* The last of OpenSSL's errors in words, and forgets them all. */
@@ -32,13 +32,6 @@ struct tls_identity {
     uint64_t ocsp_until;             /* wall, s */
 };
 
-/* Those that certificates of others are checked with. */
-struct tls_authorities {
-    X509_STORE *store;               /* NULL: none */
-    STACK_OF(X509_NAME) *names;
-    unsigned char digest[32];        /* of the file */
-};
-
 int tls_files_identity(const struct tls_files *, const struct tls_pair *, struct arena *, struct tls_identity *) must_check;
 void tls_identity_fini(struct tls_identity *);
 /* tls_reason(), of a context that did not take it. */
@@ -47,13 +40,25 @@ struct tls_reason tls_identity_reason(const struct tls_identity *);
 /* The certificate in force that was read from that path; NULL: none was. */
 const struct tls_shown *tls_shown_find(const struct snapshot *, struct str path);
 
-/* `node` holds the keys of which `path` came, for the place of errors. */
-int tls_files_authorities(const struct tls_files *, const struct yaml_node *node, struct str path,
-                          struct tls_authorities *) must_check;
-/* Those of the system: the file that OpenSSL was built for, or $SSL_CERT_FILE names, or where one usually is. */
-int tls_files_system(const struct tls_files *, const struct yaml_node *node, struct tls_authorities *) must_check;
-void tls_authorities_fini(struct tls_authorities *);
+/* A file's bytes while they are looked at; wiped after that, for they may be a key. The node's key names the file. -1: the list
+ * says why it cannot be read. */
+struct tls_bytes {
+    struct arena arena;
+    struct str text;
+};
+int tls_bytes_read(const struct tls_files *, const struct yaml_node *, const char *key, struct str path,
+                   struct tls_bytes *) must_check;
+void tls_bytes_fini(struct tls_bytes *);
+BIO *tls_bytes_bio(const struct tls_bytes *);        /* the caller frees it, before the bytes */
 
+/* Certificates from where the reader stands to the end; NULL when there was an error, which is then OpenSSL's last. */
+STACK_OF(X509) *tls_certificates_read(BIO *);
+/* Did a reader of PEM stop for there was nothing more? Else its error stays OpenSSL's last. */
+bool tls_pem_ended(void);
+struct str tls_name_text(const X509_NAME *, struct arena *);         /* as in RFC 4514 */
+
+/* Where the node's key stands. */
+struct place tls_files_place(const struct yaml_node *, const char *key);
 /* The warning about a file that the node's key names. */
 void tls_files_warn(const struct tls_files *, const struct yaml_node *, const char *key, enum diag_code, struct str path,
                     const char *why);

@@ -17,11 +17,11 @@ KEYS = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": [
 
 
 class CA:
-    def __init__(self, directory, name="ca"):
+    def __init__(self, directory, name="ca", subject=None):
         self.directory, self.name, self.serial = directory, name, 1
         self.pem, self.key = self.path(name + ".pem"), self.path(name + ".key")
         run("req", "-x509", *KEYS["ec"], "-nodes", "-keyout", self.key, "-out", self.pem, "-days", "30", "-subj",
-            "/CN=" + name, "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+            "/CN=" + (subject or name), "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -71,4 +71,19 @@ class CA:
             "-cert", pem, "-respout", out, "-ndays", str(days), "-no_nonce", check=False)
         if not os.path.exists(out):
             raise AssertionError("openssl ocsp made no response")
+        return out
+
+    def crl(self, name, *serials, start="20200101000000Z", end="21200101000000Z"):
+        """A file with the list of certificates of those numbers, as revoked by this CA; made again, it takes the other's place."""
+        folder, out = self.path(name + "-crl"), self.path(name)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "index.txt"), "w") as f:
+            f.write("".join("R\t21000101000000Z\t260101000000Z\t%02X\tunknown\t/CN=x\n" % n for n in serials))
+        with open(os.path.join(folder, "number"), "w") as f:
+            f.write("01\n")
+        with open(os.path.join(folder, "c.cnf"), "w") as f:
+            f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s/index.txt\ncrlnumber=%s/number\ndefault_md=sha256\n" % (folder, folder))
+        run("ca", "-gencrl", "-config", os.path.join(folder, "c.cnf"), "-keyfile", self.key, "-cert", self.pem,
+            "-crl_lastupdate", start, "-crl_nextupdate", end, "-out", out + ".new")
+        os.rename(out + ".new", out)
         return out

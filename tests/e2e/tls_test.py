@@ -59,6 +59,12 @@ class Tls(Case):
             p.read_response()
             return dict(x[0] for x in p.sock.getpeercert()["subject"])["commonName"]
 
+    def write(self, name, data):
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
     def check(self, yaml, **args):
         path = os.path.join(self.directory, "check.yaml")
         with open(path, "w") as f:
@@ -330,6 +336,83 @@ routes:
             p.send(request_bytes(path="/secret", headers=lies))
             self.assertEqual(p.read_response().body, b"for all")
 
+    def refused(self, w, word, **how):
+        with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
+            self.ask(w, **how)
+        self.assertIn(word, wait_until("the log", lambda: word in w.stderr() and w.stderr()))
+
+    def test_revoked(self):
+        bob = self.ca.issue("bob", use="clientAuth")
+        crl = self.ca.crl("all.crl", self.ca.serial)
+        w = self.gate(self.up, more=", clients: {ca: %s, crl: %s, verify: optional, header: x-caller}" % (self.ca.pem, crl))
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            self.assertEqual(self.ask(w, "/", context=self.with_certificate(self.mine, version)).status, 200)
+            self.refused(w, b"certificate revoked", context=self.with_certificate(bob, version))
+        self.assertEqual(self.ask(w, "/").status, 200)
+        self.assertNotIn(b"W008", w.stderr())
+
+    def test_a_chain_is_looked_at_whole(self):
+        between = self.ca.below("between")
+        number, carol = self.ca.serial, between.issue("carol", use="clientAuth")
+        both = os.path.join(self.directory, "carol-chain.pem")
+        crl = os.path.join(self.directory, "both.crl")
+        for path, parts in ((both, (carol[0], between.pem)), (crl, (self.ca.crl("a.crl"), between.crl("b.crl")))):
+            with open(path, "wb") as f:
+                f.write(b"".join(open(p, "rb").read() for p in parts))
+        more = ", clients: {ca: %s, crl: %s, header: x-caller}"
+        c = self.with_certificate((both, carol[1]))
+        self.assertEqual(self.ask(self.gate(self.up, more=more % (self.ca.pem, crl)), "/", context=c).status, 200)
+        self.refused(self.gate(self.up, more=more % (self.ca.pem, self.ca.crl("a.crl"))), b"unable to get certificate CRL", context=c)
+        with open(crl, "wb") as f:
+            f.write(open(self.ca.crl("a.crl", number), "rb").read() + open(between.path("b.crl"), "rb").read())
+        self.refused(self.gate(self.up, more=more % (self.ca.pem, crl)), b"certificate revoked", context=c)
+
+    def test_a_new_list_ends_connections_and_sessions(self):
+        crl, number = self.ca.crl("all.crl"), self.ca.serial
+        w = self.gate(self.up, top="reload: {watch: false}",
+                      more=", clients: {ca: %s, crl: %s, header: x-caller}" % (self.ca.pem, crl))
+        c = self.with_certificate(self.mine)
+        with self.dial(w, context=c) as p:
+            p.send(request_bytes())
+            self.assertEqual(p.read_response().status, 200)
+            session = p.sock.session
+            self.ca.crl("all.crl", number)
+            done = subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20)
+            self.assertRegex(done.stdout.decode(), r"all\.crl: changed\n\s+sha256: ")
+            w.signal(signal.SIGHUP)
+            with self.assertRaises((Closed, ssl.SSLError)):
+                p.read_response()
+        with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
+            with self.dial(w, context=c, session=session) as p:
+                p.send(request_bytes())
+                p.read_response()
+        self.assertEqual(len(self.seen), 1)
+        self.assertIn(b"certificate revoked", wait_until("the log", lambda: b"handshake failed: " in w.stderr() and w.stderr()))
+
+    def test_lists_that_are_no_good(self):
+        def check(crl, ca=self.ca.pem):
+            return self.check("version: 1\nlisten: {at: '127.0.0.1:1', %s}\nroutes: [{match: /, respond: {status: 200}}]\n" % self.tls_yaml(
+                more=", clients: {ca: %s, crl: %s}" % (ca, crl)))
+        good = self.ca.crl("good.crl")
+        self.assertEqual(check(good)[0], 0)
+        other = CA(self.directory, "forger", "ca")           # the CA's name, and not its key
+        rows = [(other.crl("forged.crl"), "E075", "a list has not the signature of the CA that it names"),
+                (self.pem, "E075", "it holds no list in PEM"), (good + ".gone", "E070", "no such file"),
+                (self.write("half.crl", open(good, "rb").read()[:200]), "E075", "half written")]
+        for crl, code, word in rows:
+            status, text = check(crl)
+            self.assertEqual(status, 1, text)
+            self.assertIn(code, text)
+            self.assertIn(word.lower(), text.lower())
+        for crl in (self.ca.crl("ended.crl", end="20210101000000Z"), CA(self.directory, "else").crl("else.crl")):
+            status, text = check(crl)
+            self.assertEqual(status, 0, text)
+            self.assertIn('W008: crl "%s": it has no list in force of "CN=ca": no certificate of that CA is taken' % crl, text)
+        w = self.gate(self.up, more=", clients: {ca: %s, crl: %s, header: x-caller}" % (self.ca.pem, self.ca.path("ended.crl")))
+        self.refused(w, b"CRL has expired", context=self.with_certificate(self.mine))
+        self.assertEqual(w.metrics()['weir_tls_crl_expiry_timestamp_seconds{crl="%s"}' % self.ca.path("ended.crl")],
+                         calendar.timegm((2021, 1, 1, 0, 0, 0)))
+
     def test_a_subject_that_is_too_long_is_not_told_in_part(self):
         long = self.ca.issue("long", subject="/CN=x" + "".join("/OU=" + "%02d" % i * 30 for i in range(40)), use="clientAuth")
         w = self.gate_of("required")
@@ -508,12 +591,6 @@ class Files(Tls):
         self.assertNotEqual(status, 0, text)
         for word in words:
             self.assertIn(word, text)
-
-    def write(self, name, data):
-        path = os.path.join(self.directory, name)
-        with open(path, "wb") as f:
-            f.write(data)
-        return path
 
     def test_what_cannot_be_used(self):
         with open(self.pem, "rb") as f:

@@ -169,6 +169,12 @@ class Whom(Out):
             self.refused(self.gate(u), word)
         self.assertEqual(got, [])
 
+    def test_revoked(self):
+        number = self.ca.serial
+        u = self.secure()
+        self.assertEqual(self.gate(u, tls="crl: %s" % self.ca.crl("none.crl")).ask("/").body, b"ok")
+        self.refused(self.gate(u, tls="crl: %s" % self.ca.crl("some.crl", number)), "certificate revoked")
+
     def test_self_signed(self):
         pem, key = self.path("self.pem"), self.path("self.key")
         run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", pem,

@@ -52,3 +52,20 @@ TEST(each_has_a_line_in_the_metrics)
     EXPECT(strstr(page.at, "{certificate=\"/b\\\"c.pem\"} 12\n") != NULL);
     page_free(&page);
 }
+
+TEST(lists_that_end_have_one_too)
+{
+    struct tls_trusted ca = {.path = STR("/ca.pem"), .until = UINT64_MAX};
+    struct tls_trusted endless = {.next = &ca, .path = STR("/endless.crl"), .lists = true, .until = UINT64_MAX};
+    struct tls_trusted one = {.next = &endless, .path = STR("/one.crl"), .lists = true, .until = 1800000000};
+    struct snapshot snap = {.trusted = &one};
+    struct page page = {0};
+    certificates_metrics(&snap, &page);
+    EXPECT(strstr(page.at, "# TYPE weir_tls_crl_expiry_timestamp_seconds gauge\n") != NULL);
+    EXPECT(strstr(page.at, "\nweir_tls_crl_expiry_timestamp_seconds{crl=\"/one.crl\"} 1800000000\n") != NULL);
+    EXPECT(strstr(page.at, "endless") == NULL && strstr(page.at, "/ca.pem") == NULL);
+    page_free(&page);
+    snap.trusted = &endless;
+    certificates_metrics(&snap, &page);
+    EXPECT_EQ(page.len, 0);
+}
