@@ -36,7 +36,7 @@ static void diags_say(const char *file, const struct diags *diags, bool json)
 int verb_check(int argc, char **argv)
 {
     bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    if (argc > 2 + json)
+    if (argc > 2 + json || (argc == 2 + json && argv[argc - 1][0] == '-'))
         return verbs_misused("check", "takes one FILE, and --json before it");
     const char *file = argc == 2 + json ? argv[argc - 1] : verbs_default_file();
     struct snapshot *snap = NULL;

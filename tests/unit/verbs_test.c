@@ -52,6 +52,8 @@ TEST(what_is_wrong_with_a_call)
         {{"weir", "help", "chekc"}, "did you mean \"check\"?"},
         {{"weir", "run", "FILE"}, "usage: weir run [-c FILE]"},
         {{"weir", "version", "x"}, "takes nothing"},
+        {{"weir", "check", "--jsno"}, "takes one FILE, and --json before it"},
+        {{"weir", "check", "--json", "-q"}, "takes one FILE, and --json before it"},
         {{"weir", "reload", "-c"}, "-c needs a file behind it"},
         {{"weir", "reload", "-a", "x", "-c", "y"}, "one -c or one -a"},
         {{"weir", "reload", "x"}, "does not know what to do with \"x\""},
