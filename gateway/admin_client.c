@@ -7,7 +7,9 @@
  */
 #include "admin_client.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -32,6 +34,23 @@ static struct address reachable(const struct address *at)
     if (to.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&to.in6.sin6_addr))
         to.in6.sin6_addr = in6addr_loopback;
     return to;
+}
+
+/* As it would stand in a configuration: a verb read it in a file that its caller may not have in mind. */
+struct place_text { char text[sizeof ((struct sockaddr_un *)NULL)->sun_path + 8]; };
+
+static struct place_text place_text(const struct address *a)
+{
+    struct place_text t;
+    char ip[INET6_ADDRSTRLEN] = "";
+    bool six = a->sa.sa_family == AF_INET6;
+    if (a->sa.sa_family == AF_UNIX) {
+        (void)snprintf(t.text, sizeof t.text, "unix:%s", a->un.sun_path);
+        return t;
+    }
+    (void)inet_ntop(a->sa.sa_family, six ? (const void *)&a->in6.sin6_addr : &a->in.sin_addr, ip, sizeof ip);
+    (void)snprintf(t.text, sizeof t.text, six ? "[%s]:%u" : "%s:%u", ip, ntohs(six ? a->in6.sin6_port : a->in.sin_port));
+    return t;
 }
 
 /* Until when the next call on the socket may take; false: that is over. */
@@ -93,14 +112,14 @@ static struct str value_of(const char *head, struct str name)
 }
 
 /* The status, and the body in place of the whole answer. */
-static int answer_read(const struct page *answer, struct page *body, struct err *err)
+static int answer_read(const struct address *to, const struct page *answer, struct page *body, struct err *err)
 {
     static const char version[] = "HTTP/1.1 ";
     const char *end = answer->len ? strstr(answer->at, "\r\n\r\n") : NULL;
     uint64_t status, length;
     if (!end || strncmp(answer->at, version, strlen(version)) != 0
         || !str_u64(str_of(answer->at + strlen(version), 3), &status))
-        return err_set(err, "what listens there is no admin listener of weir");
+        return err_set(err, "what listens at %s is no admin listener of weir", place_text(to).text);
     struct str said = value_of(answer->at, STR("Content-Length"));
     size_t came = answer->len - (size_t)(end + 4 - answer->at);
     if (said.at && (!str_u64(said, &length) || came < length))
@@ -128,7 +147,8 @@ static int exchange(int fd, const struct address *to, const struct admin_ask *as
         page_printf(&head, "Content-Length: %zu\r\n", ask->body.len);
     page_printf(&head, "Connection: close\r\n\r\n");
     if (!patience_set(fd, until) || connect(fd, &to->sa, to->len) != 0) {
-        err_set(err, "cannot connect to the admin listener: %s", failure());
+        const char *why = failure();
+        err_set(err, "cannot connect to the admin listener at %s: %s", place_text(to).text, why);
     } else {
         int sent = send_all(fd, str_of(head.at, head.len), until);
         if (sent == 0)
@@ -136,9 +156,10 @@ static int exchange(int fd, const struct address *to, const struct admin_ask *as
         int why = errno;
         if (receive_all(fd, until, &answer) != 0 || (sent != 0 && answer.len == 0)) {
             errno = sent != 0 ? why : errno;
-            err_set(err, "the admin listener did not answer: %s", failure());
+            const char *said = failure();
+            err_set(err, "the admin listener at %s did not answer: %s", place_text(to).text, said);
         } else {
-            status = answer_read(&answer, body, err);
+            status = answer_read(to, &answer, body, err);
         }
     }
     page_free(&head);

@@ -85,7 +85,7 @@ class Healthcheck(Verbs):
 
     def test_why_not(self):
         for args, says in [
-                (["-a", "127.0.0.1:1"], "cannot connect to the admin listener: Connection refused"),
+                (["-a", "127.0.0.1:1"], "cannot connect to the admin listener at 127.0.0.1:1: Connection refused"),
                 (["-a", "127.0.0.1:%d" % self.silent()], "it takes too long"),
                 (["-a", "nonsense"], "nonsense"),
                 (["-c", self.file("none.yaml", LOCAL.replace("admin:", "#"))], "has no `admin`"),
