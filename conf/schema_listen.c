@@ -53,7 +53,9 @@ const struct field schema_listen_fields[] = {
      .json = SCHEMA_REF("address"),
      .help = "The address: `127.0.0.1:8080`, `[::1]:8080`, `:8080` (every IPv4 address) or `unix:/run/weir.sock`."},
     {.key = "header_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, header_timeout),
-     .fallback = "10s", .min = NSEC_PER_MSEC, .max = HOUR, .help = "How long a request's head may take to arrive."},
+     .fallback = "10s", .min = NSEC_PER_MSEC, .max = HOUR,
+     .help = "How long a request's head may take to arrive; a connection's first one with all that stands before it, a header of "
+             "the PROXY protocol and the handshake of TLS."},
     {.key = "body_timeout", .type = FIELD_DURATION, .offset = offsetof(struct listen_conf, body_timeout),
      .fallback = "30s", .min = NSEC_PER_MSEC, .max = HOUR,
      .help = "How long a client may send nothing in the middle of a body, or take nothing of its answer."},
