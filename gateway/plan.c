@@ -22,6 +22,8 @@
 #include "lib/mem.h"
 #include "plan_impl.h"
 #include "tls_authorities.h"
+#include "tls_client.h"
+#include "tls_context.h"
 #include "tls_files.h"
 
 /* ---- items ---- */
@@ -59,6 +61,13 @@ static void note_add(struct plan *p, struct plan_item *item, enum plan_note kind
     *item->notes_tail = n;
     item->notes_tail = &n->next;
     p->notes[kind]++;
+}
+
+/* For what no key tells: a file of CAs keeps its name when others are written into it. */
+static void change_add(struct plan *p, struct plan_item *item, struct str text)
+{
+    item->how = PLAN_CHANGED;
+    note_add(p, item, PLAN_KEEPS, text);
 }
 
 void plan_say(struct plan_notes *notes, enum plan_note kind, const char *fmt, ...)
@@ -182,6 +191,13 @@ static struct str listener_name(struct plan *p, const void *s, size_t i)
     return c->address.len ? str_of((const char *)&c->address.sa, c->address.len) : c->at;
 }
 
+/* Of a text that was to open no files it is not known. */
+static bool asks_alike(const struct tls_conf *a, const struct tls_conf *b)
+{
+    bool known = (!a || a->server) && (!b || b->server);
+    return !known || tls_asks_alike(a, b);
+}
+
 static void listener_both(struct plan *p, const void *from, size_t i, const void *to, size_t k)
 {
     static const char *const skip[] = {"at", "filters", NULL};
@@ -190,6 +206,8 @@ static void listener_both(struct plan *p, const void *from, size_t i, const void
     struct found found = {p, item};
     diff_fields(schema_listen_fields, &(struct diff_side){a, a->node}, &(struct diff_side){b, b->node}, skip, key_found, &found);
     chain_compare(p, item, &a->filters, &b->filters);
+    if (!asks_alike(a->tls, b->tls))
+        change_add(p, item, STR("callers are asked for something else: connections end with their next answer, idle ones at once"));
     item_put(p, item);
 }
 
@@ -244,6 +262,9 @@ static void upstream_both(struct plan *p, const void *from, size_t i, const void
     diff_fields(schema_upstream_fields, &(struct diff_side){a, a->node}, &(struct diff_side){b, b->node}, skip, key_found,
                 &found);
     chain_compare(p, item, &a->filters, &b->filters);
+    if (a->tls.client && b->tls.client && !tls_client_same(a->tls.client, b->tls.client))
+        change_add(p, item, STR("endpoints are checked or shown something else: connections end with their answer, idle ones at "
+                                "once"));
     item_put(p, item);
     kind_compare(p, &endpoints, a, b);
 }

@@ -377,9 +377,9 @@ routes:
             self.assertEqual(p.read_response().status, 200)
             session = p.sock.session
             self.ca.crl("all.crl", number)
-            done = subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20)
-            self.assertRegex(done.stdout.decode(), r"all\.crl: changed\n\s+sha256: ")
-            w.signal(signal.SIGHUP)
+            said = {verb: subprocess.run([WEIR, verb, "-c", w.conf_path], capture_output=True, timeout=20) for verb in ("plan", "reload")}
+            self.assertRegex(said["plan"].stdout.decode(), r"all\.crl: changed\n\s+sha256: ")
+            self.assertEqual(said["reload"].returncode, 0, said["reload"].stderr)        # so each worker has it
             with self.assertRaises((Closed, ssl.SSLError)):
                 p.read_response()
         with self.assertRaises((ssl.SSLError, Closed, ConnectionError)):
@@ -412,6 +412,17 @@ routes:
         self.refused(w, b"CRL has expired", context=self.with_certificate(self.mine))
         self.assertEqual(w.metrics()['weir_tls_crl_expiry_timestamp_seconds{crl="%s"}' % self.ca.path("ended.crl")],
                          calendar.timegm((2021, 1, 1, 0, 0, 0)))
+    def test_a_plan_says_that_other_cas_stand_in_the_file(self):
+        def planned():
+            return subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20).stdout.decode()
+        believed = os.path.join(self.directory, "believed.pem")
+        shutil.copy(self.ca.pem, believed)
+        w = self.gate(self.up, more=", clients: {ca: %s}" % believed, top="reload: {watch: false}")
+        self.assertIn("nothing changes", planned())
+        shutil.copy(CA(self.directory, "next").pem, believed)
+        said = planned()
+        self.assertNotIn("nothing changes", said)
+        self.assertIn("listener 127.0.0.1:%d: changed\n    callers are asked for something else: connections end" % w.port, said)
 
     def test_a_subject_that_is_too_long_is_not_told_in_part(self):
         long = self.ca.issue("long", subject="/CN=x" + "".join("/OU=" + "%02d" % i * 30 for i in range(40)), use="clientAuth")

@@ -322,6 +322,9 @@ class Reloads(Out):
         self.assertEqual(done.returncode == 0, ok, done.stdout + done.stderr)
         return (done.stdout + done.stderr).decode()
 
+    def planned(self, w):
+        return subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20).stdout.decode()
+
     def edit(self, w, old, new):
         with open(w.conf_path) as f:
             text = f.read()
@@ -338,7 +341,9 @@ class Reloads(Out):
         self.reload(w)                   # the same: the connection stays
         self.assertEqual(w.ask("/").body, b"ok")
         self.assertEqual(len(u.seen), 1)
+        self.assertIn("nothing changes", self.planned(w))
         shutil.copy(other.pem, self.path("believed.pem"))
+        self.assertRegex(self.planned(w), "upstream \\w+: changed\n    endpoints are checked or shown something else: connections end")
         self.assertEqual(w.metrics()["weir_upstream_connections_idle"], 1)
         self.reload(w)
         self.assertEqual(w.metrics()["weir_upstream_connections_idle"], 0)
