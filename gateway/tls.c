@@ -36,12 +36,13 @@
 #include "tls_client.h"
 #include "tls_context.h"
 #include "tls_files.h"
+#include "tls_hello.h"
 #include "tls_session.h"
 #include "worker.h"
 
 /* SEALED_SEND: what is worth a send of its own. SILENT_MAX: of bytes that are no data, in a row. ANSWERS_MAX: of those that the
  * other side asks for behind a backlog. */
-enum { RECORD = 16 * 1024, SEALED_MIN = 20 * 1024, SEALED_SEND = 64 * 1024, SILENT_MAX = 128 * 1024, HELLO_MAX = 16 * 1024,
+enum { RECORD = 16 * 1024, SEALED_MIN = 20 * 1024, SEALED_SEND = 64 * 1024, SILENT_MAX = 128 * 1024,
        ANSWERS_MAX = 16 * 1024, SUBJECT_MAX = 2048 };
 
 struct tls_worker {
@@ -50,15 +51,6 @@ struct tls_worker {
     char *sealed;                    /* bytes for the wire */
     size_t n, cap;
     char record[RECORD];             /* small runs on their way into one */
-};
-
-/* The beginning of the first message, over as many records as it takes. */
-struct hello {
-    uint16_t left;                   /* of the record's bytes */
-    uint16_t length;                 /* the last two bytes of its head */
-    uint8_t head;                    /* bytes seen of that */
-    uint8_t seen;                    /* bytes of the message: type, and a length of three */
-    uint32_t says;
 };
 
 struct tls {
@@ -76,7 +68,7 @@ struct tls {
     } out;
     struct tls_peer peer;
     char *subject;
-    struct hello hello;
+    struct tls_hello hello;
     size_t silent;                   /* bytes read since the last that were data */
     size_t answers;                  /* bytes of them, since there was no backlog */
     enum io end;                     /* what reads give from now on; IO_OK: it goes on */
@@ -94,29 +86,12 @@ struct tls {
 
 /* ---- between OpenSSL and the stream beneath ---- */
 
-/* OpenSSL makes room for all of a message as soon as it has read how long that is: nine bytes would hold 128 KiB. */
-static bool hello_is_huge(struct hello *h, const char *at, size_t n)
-{
-    for (; n > 0 && h->seen < 4; at++, n--) {
-        if (h->left > 0) {
-            h->left--;
-            h->seen++;
-            h->says = h->says << 8 | (unsigned char)*at;
-        } else {
-            h->length = (uint16_t)(h->length << 8 | (unsigned char)*at);
-            h->head = (uint8_t)((h->head + 1) % 5);
-            h->left = h->head == 0 ? h->length : 0;
-        }
-    }
-    return h->seen == 4 && (h->says & 0xffffff) > HELLO_MAX;
-}
-
 /* For bio_read(): why what was read is not taken; NULL: it is. */
 static const char *refusal(struct tls *t, const char *at, size_t n)
 {
     if (t->silent > SILENT_MAX)
         return "more bytes than a handshake has, and no data";
-    return !t->done && hello_is_huge(&t->hello, at, n) ? "its hello says that it is longer than 16 KiB" : NULL;
+    return t->done ? NULL : tls_hello_fault(&t->hello, at, n);
 }
 
 static int bio_read(BIO *bio, char *at, int cap)
@@ -131,13 +106,16 @@ static int bio_read(BIO *bio, char *at, int cap)
     if (io == IO_OK) {
         /* A handshake begins with 22, and a method with a letter. */
         t->plain = !t->began && at[0] >= 'A' && at[0] <= 'Z';
+        const char *stranger = t->began || !t->server ? NULL : tls_hello_stranger(at, n);
         t->began = true;
         t->drained = n < (size_t)cap && !s->hangup;
         t->silent += n;
+        t->refused = stranger;
         if (t->plain)
             return -1;
         BIO_clear_retry_flags(bio);
-        t->refused = refusal(t, at, n);
+        if (!stranger)
+            t->refused = refusal(t, at, n);
         return t->refused ? -1 : (int)n;
     }
     if (io == IO_AGAIN) {
@@ -334,7 +312,7 @@ static enum io read_end(struct stream *s)
 
 static enum io turn_plain(struct stream *s)
 {
-    failure_tell(s, "plain HTTP");
+    failure_tell(s, s->tls->refused ? s->tls->refused : "plain HTTP");
     s->ops = s->tls->under;
     tls_free(s);
     return IO_PLAIN;
@@ -367,7 +345,7 @@ static bool hello_waits(struct stream *s)
 {
     struct tls *t = s->tls;
     const char *at = s->worker->scratch;
-    struct hello hello = {0};
+    struct tls_hello hello = {0};
     size_t n = 0;
     if (!t->server || t->began || s->hangup)
         return false;
@@ -375,7 +353,7 @@ static bool hello_waits(struct stream *s)
     if (io != IO_OK)
         return io == IO_AGAIN;
     t->came = true;
-    if (at[0] != 22 || hello_is_huge(&hello, at, n) || t->under->broken(s))
+    if (at[0] != 22 || tls_hello_fault(&hello, at, n) || t->under->broken(s))
         return false;
     size_t record = n < 5 ? RECORD : (size_t)(unsigned char)at[3] << 8 | (unsigned char)at[4];
     return record <= RECORD && n < 5 + record;
@@ -495,7 +473,7 @@ static void tls_close(struct stream *s, bool reset)
         (void)under->writev(s, &(struct iovec){w->sealed, w->n}, 1, &done);
     w->n = 0;
     if (t->server && (t->came || t->began) && !t->done && t->end == IO_OK)
-        failure_tell(s, "it was closed here, with the handshake under way");
+        failure_tell(s, "it was closed here, with the handshake under way: mostly, header_timeout was over");
     tls_free(s);
     under->close(s, reset);
 }

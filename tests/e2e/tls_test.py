@@ -489,6 +489,18 @@ class Unwell(Tls):
                 p.close()
             wait_until("them to be gone", lambda: w.metrics()["weir_client_connections"] == 0)
 
+    def test_a_proxy_header_that_is_not_expected_is_named(self):
+        for header in (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + b"\1" * 12):
+            w = self.gate()
+            with dial(w.port) as p:
+                p.send(header + self.hello())
+                p.end_sending()
+                try:
+                    p.until_close()
+                except ConnectionError:
+                    pass
+            self.assertIn(b"PROXY protocol", wait_until("the log", lambda: b"handshake failed: " in w.stderr() and w.stderr()))
+
     def test_garbage(self):
         w = self.gate()
         hello = self.hello()
