@@ -8,20 +8,24 @@
 
 static struct client *client_of(struct down *d) { return container_of(d, struct client, down); }
 
+/* A longer reason says nothing to a program (RFC 9112 4). */
+enum { REASON_PHRASE_MAX = 96 };
+
 static void put_status_line(struct stream *s, const struct http_head *h)
 {
-    char line[128] = "HTTP/1.1 ";
-    size_t n = strlen(line), reason = h->reason.len < sizeof line - 32 ? h->reason.len : 0;
+    struct str version = STR("HTTP/1.1 "), reason = h->reason.len < REASON_PHRASE_MAX ? h->reason : STR("");
+    size_t len = version.len + 4 + reason.len + 2;
+    char *line = stream_room_short(s, len), *p = line;
     check(h->status >= 100 && h->status <= 999);
-    line[n++] = (char)('0' + h->status / 100);
-    line[n++] = (char)('0' + h->status / 10 % 10);
-    line[n++] = (char)('0' + h->status % 10);
-    line[n++] = ' ';
-    if (reason > 0)
-        memcpy(line + n, h->reason.at, reason);      /* a longer one says nothing to a program (RFC 9112 4) */
-    n += reason;
-    memcpy(line + n, "\r\n", 2);
-    stream_put_copy(s, line, n + 2);
+    p = (char *)memcpy(p, version.at, version.len) + version.len;
+    *p++ = (char)('0' + h->status / 100);
+    *p++ = (char)('0' + h->status / 10 % 10);
+    *p++ = (char)('0' + h->status % 10);
+    *p++ = ' ';
+    if (reason.len > 0)
+        p = (char *)memcpy(p, reason.at, reason.len) + reason.len;
+    memcpy(p, "\r\n", 2);
+    stream_put_short(s, line, len);
 }
 
 /* The status line and the fields. */

@@ -5,26 +5,53 @@
 #include <string.h>
 #include "http/chunked.h"
 
+/* Lines of that many bytes in all are copied into one run; longer ones go by reference. */
+enum { LINES_COPIED = 2048 };
+
+static size_t line_len(struct str name, struct str value) { return name.len + value.len + 4; }
+
+/* Byte by byte between name and value: a copy of two would be a call. */
+static char *line_make(char *p, struct str name, struct str value)
+{
+    p = (char *)memcpy(p, name.at, name.len) + name.len;
+    *p++ = ':';
+    *p++ = ' ';
+    if (value.len > 0)
+        p = (char *)memcpy(p, value.at, value.len) + value.len;
+    *p++ = '\r';
+    *p++ = '\n';
+    return p;
+}
+
 void h1_put_field(struct stream *s, struct str name, struct str value)
 {
-    char line[512];
-    if (name.len + value.len + 4 > sizeof line) {
+    size_t len = line_len(name, value);
+    if (len > LINES_COPIED) {
         stream_put(s, name.at, name.len);
         PUT_LIT(s, ": ");
         stream_put(s, value.at, value.len);
         PUT_LIT(s, "\r\n");
         return;
     }
-    size_t n = name.len;
-    memcpy(line, name.at, n);
-    line[n++] = ':';                 /* byte by byte: a checked copy of two would be a call */
-    line[n++] = ' ';
-    if (value.len > 0)
-        memcpy(line + n, value.at, value.len);
-    n += value.len;
-    line[n++] = '\r';
-    line[n++] = '\n';
-    stream_put_copy(s, line, n);
+    char *line = stream_room_short(s, len);
+    line_make(line, name, value);
+    stream_put_short(s, line, len);
+}
+
+static void put_added(struct stream *s, const struct http_added *first)
+{
+    size_t len = 0;
+    for (const struct http_added *a = first; a; a = a->next)
+        len += line_len(a->name, a->value);
+    if (len > LINES_COPIED) {
+        for (const struct http_added *a = first; a; a = a->next)
+            h1_put_field(s, a->name, a->value);
+        return;
+    }
+    char *lines = stream_room_short(s, len), *p = lines;
+    for (const struct http_added *a = first; a; a = a->next)
+        p = line_make(p, a->name, a->value);
+    stream_put_short(s, lines, len);
 }
 
 void h1_put_fields(struct stream *s, const struct http_head *h, const char *from)
@@ -47,8 +74,8 @@ void h1_put_fields(struct stream *s, const struct http_head *h, const char *from
     }
     if (from && end)
         stream_put(s, from, (size_t)(end - from));
-    for (const struct http_added *a = h->added; a; a = a->next)
-        h1_put_field(s, a->name, a->value);
+    if (h->added)
+        put_added(s, h->added);
 }
 
 void h1_put_end(struct stream *s, const struct http_head *h)

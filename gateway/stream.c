@@ -129,22 +129,31 @@ void stream_put_slow(struct stream *s, const void *at, size_t len)
     g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
 }
 
-void stream_put_copy(struct stream *s, const void *at, size_t len)
+char *stream_room_short(struct stream *s, size_t len)
 {
     struct gather *g = &s->worker->gather;
     check(len <= GATHER_SMALL);
-    if (is_gathered(s) && (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX))
-        worker_flush(s->worker);     /* before the copy: a flush empties the small bytes */
+    if (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX)
+        worker_flush(s->worker);     /* which empties the small bytes */
+    return g->small + g->small_used;
+}
+
+void stream_put_short(struct stream *s, const char *at, size_t len)
+{
+    struct gather *g = &s->worker->gather;
+    check(at == g->small + g->small_used);
     if (s->failed || !s->open)
         return;                      /* nothing would be gathered, so no flush would ever empty them again */
-    if (!is_gathered(s)) {
-        stream_put(s, at, len);
-        return;
-    }
-    char *copy = g->small + g->small_used;
+    if (is_gathered(s))
+        g->small_used += len;
+    stream_put(s, at, len);
+}
+
+void stream_put_copy(struct stream *s, const void *at, size_t len)
+{
+    char *copy = stream_room_short(s, len);
     memcpy(copy, at, len);
-    g->small_used += len;
-    stream_put(s, copy, len);
+    stream_put_short(s, copy, len);
 }
 
 size_t stream_flush(struct stream *s)

@@ -93,6 +93,10 @@ enum io stream_read(struct stream *, void *at, size_t cap, size_t *n);
 enum io stream_peek(struct stream *, void *at, size_t cap, size_t *n);
 
 void stream_put_copy(struct stream *, const void *at, size_t len);     /* for bytes on the stack; small ones */
+/* The same for bytes that are made in place: where `len` of them, GATHER_SMALL at the most, may be written, and then put. Nothing
+ * else of the stream is called between the two. */
+char *stream_room_short(struct stream *, size_t len);
+void stream_put_short(struct stream *, const char *at, size_t len);
 /* Writes what is gathered for it; returns the bytes that are still to go. */
 size_t stream_flush(struct stream *);
 size_t stream_backlog(const struct stream *);       /* without what is gathered */
