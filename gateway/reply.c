@@ -12,10 +12,28 @@
 
 #define QUOTA_TYPE "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
+/* What a problem document says of a reason: the same each time, unless its detail is replaced. Nothing in reasons.def needs an
+ * escape (reason_test.c). */
+struct problem {
+    struct str text;
+    size_t detail_at, detail_len;    /* without the quotes */
+};
+
+#define BEFORE_DETAIL(title, status) "\"title\":\"" title "\",\"status\":" #status ",\"detail\":\""
+
+static const struct problem problems[REASON_COUNT] = {
+#define REASON(name, status, title, detail) \
+    [REASON_##name] = {{BEFORE_DETAIL(title, status) detail "\",\"reason\":\"" #name "\"", \
+                        sizeof(BEFORE_DETAIL(title, status) detail "\",\"reason\":\"" #name "\"") - 1}, \
+                       sizeof(BEFORE_DETAIL(title, status)) - 1, sizeof(detail) - 1},
+#include "reasons.def"
+#undef REASON
+};
+
 void reply_header(struct request *r, struct reply *reply, struct str name, struct str value)
 {
     struct reply_header *h = arena_alloc(&r->arena, sizeof *h);
-    *h = (struct reply_header){arena_copy(&r->arena, name), arena_copy(&r->arena, value), NULL};
+    *h = (struct reply_header){name, value, NULL};
     if (!reply->tail)
         reply->tail = &reply->headers;
     *reply->tail = h;
@@ -60,44 +78,38 @@ static uint64_t retry_ms(struct request *r, uint64_t wait)
     return a / NSEC_PER_MSEC + (a % NSEC_PER_MSEC != 0);
 }
 
-static void problem_member(struct json *j, const char *name, struct str value)
+static void problem_fixed(struct json *j, const struct reply *reply)
 {
-    json_raw(j, STR(",\""));
-    json_raw(j, str_c(name));
-    json_raw(j, STR("\":"));
-    json_string(j, value);
+    const struct problem *p = &problems[reply->reason];
+    const size_t quoted = p->detail_at - 1, rest = p->detail_at + p->detail_len + 1;
+    json_raw(j, reply->status == 429 ? STR("{\"type\":\"" QUOTA_TYPE "\",") : STR("{\"type\":\"about:blank\","));
+    if (!reply->detail.at) {
+        json_raw(j, p->text);
+        return;
+    }
+    json_raw(j, str_of(p->text.at, quoted));
+    json_string(j, reply->detail);
+    json_raw(j, str_of(p->text.at + rest, p->text.len - rest));
 }
 
 static struct str problem_body(struct request *r, const struct reply *reply, uint64_t wait_ms)
 {
-    struct str detail = str_c(reason_detail(reply->reason));
-    size_t cap = 512 + detail.len + JSON_STRING_MAX(reply->detail.len + reply->policy.len + r->id.len);
+    size_t cap = 256 + problems[reply->reason].text.len + JSON_STRING_MAX(reply->detail.len + reply->policy.len + r->id.len);
     char *text = arena_alloc(&r->arena, cap);
     struct json j = json_init(text, cap);
-    /* What comes from reasons.def needs no escapes (reason_test.c). */
-    json_raw(&j, reply->status == 429 ? STR("{\"type\":\"" QUOTA_TYPE "\",\"title\":\"")
-                                      : STR("{\"type\":\"about:blank\",\"title\":\""));
-    json_raw(&j, str_c(reason_title(reply->reason)));
-    json_raw(&j, STR("\",\"status\":"));
-    json_u64(&j, (uint64_t)reply->status);
-    if (reply->detail.at) {
-        problem_member(&j, "detail", reply->detail);
-        json_raw(&j, STR(",\"reason\":\""));
-    } else {
-        json_raw(&j, STR(",\"detail\":\""));
-        json_raw(&j, detail);
-        json_raw(&j, STR("\",\"reason\":\""));
+    problem_fixed(&j, reply);
+    if (reply->policy.at) {
+        json_raw(&j, STR(",\"policy\":"));
+        json_string(&j, reply->policy);
     }
-    json_raw(&j, str_c(reason_name(reply->reason)));
-    json_raw(&j, STR("\""));
-    if (reply->policy.at)
-        problem_member(&j, "policy", reply->policy);
     if (wait_ms) {
         json_raw(&j, STR(",\"retry_after_ms\":"));
         json_u64(&j, wait_ms);
     }
-    if (r->id.at)
-        problem_member(&j, "request_id", r->id);
+    if (r->id.at) {
+        json_raw(&j, STR(",\"request_id\":"));
+        json_string(&j, r->id);
+    }
     json_raw(&j, STR("}\n"));
     check(!j.full);
     return str_of(text, (size_t)(j.at - text));
@@ -125,7 +137,7 @@ void reply_head(struct request *r)
     r->resp->minor = 1;
     r->resp->reason = reply->problem ? str_c(reason_title(reply->reason)) : status_title(reply->status);
     r->resp_trailers = NULL;
-    add(r, STR("Date"), arena_copy(&r->arena, str_c(worker_date(r->worker))));
+    add(r, STR("Date"), arena_copy(&r->arena, worker_date(r->worker)));
     if (reply->content_type.at)
         add(r, STR("Content-Type"), reply->content_type);
     for (const struct reply_header *h = reply->headers; h; h = h->next)

@@ -30,7 +30,7 @@ struct reply {
     bool problem;                        /* the body is to be made: application/problem+json (RFC 9457) */
 };
 
-/* Name and value are copied into the request's arena. */
+/* Name and value must live as long as the request: constants, the configuration, its arena. */
 void reply_header(struct request *, struct reply *, struct str name, struct str value);
 
 /* Status and reason from reasons.def, with a problem+json body that is made when the answer goes out: retry_after and policy

@@ -211,12 +211,12 @@ void worker_run(struct worker *w)
     }
 }
 
-const char *worker_date(struct worker *w)
+struct str worker_date(struct worker *w)
 {
     uint64_t wall = clock_wall(w->clock);
     if (wall / NSEC_PER_SEC != w->date_second) {
         w->date_second = wall / NSEC_PER_SEC;
         clock_http_date(wall, w->date);
     }
-    return w->date;
+    return str_of(w->date, sizeof w->date - 1);
 }

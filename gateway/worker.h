@@ -119,7 +119,7 @@ static inline uint64_t worker_now(struct worker *w)
     return w->now;
 }
 
-const char *worker_date(struct worker *);        /* for a Date field; 29 characters */
+struct str worker_date(struct worker *);         /* for a Date field; the next call may overwrite it */
 void gather_write(struct worker *);
 
 /* Writes what is gathered. */

@@ -163,15 +163,6 @@ bool http_head_next(const struct http_head *h, unsigned *at, struct str *name, s
     return true;
 }
 
-void http_head_add(struct http_head *h, struct arena *arena, struct str name, struct str value)
-{
-    struct http_added *a = arena_alloc(arena, sizeof(*a));
-
-    *a = (struct http_added){.name = name, .value = value};
-    *(h->added_tail ? h->added_tail : &h->added) = a;
-    h->added_tail = &a->next;
-}
-
 void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *arena)
 {
     size_t size = from->n * sizeof *from->fields;

@@ -82,7 +82,14 @@ bool http_head_next(const struct http_head *, unsigned *at, struct str *name, st
 void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *);
 
 /* `name` and `value` must live as long as the head and hold no CR, LF or NUL (the caller checked). */
-void http_head_add(struct http_head *, struct arena *, struct str name, struct str value);
+static inline void http_head_add(struct http_head *h, struct arena *arena, struct str name, struct str value)
+{
+    struct http_added *a = arena_alloc(arena, sizeof(*a));
+
+    *a = (struct http_added){.name = name, .value = value};
+    *(h->added_tail ? h->added_tail : &h->added) = a;
+    h->added_tail = &a->next;
+}
 /* All of that name, added ones too, and all that are http_name_alike(): what the gateway sets, nobody else sets. */
 void http_head_remove(struct http_head *, struct str name);
 void http_head_remove_id(struct http_head *, enum header_id);

@@ -88,16 +88,7 @@ char *arena_strdup(struct arena *a, struct str s)
 
 struct str arena_copy(struct arena *a, struct str s) { return s.at ? str_of(arena_strdup(a, s), s.len) : s; }
 
-struct str arena_u64(struct arena *a, uint64_t v)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    return arena_copy(a, str_of(digits + at, sizeof digits - at));
-}
+struct str arena_u64(struct arena *a, uint64_t v) { return str_of_u64(arena_alloc(a, U64_DIGITS), v); }
 
 struct str arena_printf(struct arena *a, const char *fmt, ...)
 {

@@ -19,6 +19,14 @@ void json_raw(struct json *j, struct str s)
     j->at += s.len;
 }
 
+static void put_char(struct json *j, char c)
+{
+    if (j->at == j->end)
+        j->full = true;
+    else
+        *j->at++ = c;
+}
+
 static bool continues(const unsigned char *p, size_t left, size_t n)
 {
     if (left < n)
@@ -93,7 +101,7 @@ void json_string(struct json *j, struct str s)
         json_raw(j, STR("null"));
         return;
     }
-    json_raw(j, STR("\""));
+    put_char(j, '"');
     while (i < s.len) {
         size_t n = plain_run(p + i, s.len - i);
         if (n == 0 && p[i] >= 0x80)
@@ -110,18 +118,13 @@ void json_string(struct json *j, struct str s)
         from = ++i;
     }
     json_raw(j, str_of(s.at + from, s.len - from));
-    json_raw(j, STR("\""));
+    put_char(j, '"');
 }
 
 void json_u64(struct json *j, uint64_t v)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    json_raw(j, str_of(digits + at, sizeof(digits) - at));
+    char digits[U64_DIGITS];
+    json_raw(j, str_of_u64(digits, v));
 }
 
 void json_ms(struct json *j, uint64_t ns)

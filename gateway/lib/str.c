@@ -57,6 +57,16 @@ bool str_u64(struct str s, uint64_t *out)
     return true;
 }
 
+struct str str_of_u64(char room[U64_DIGITS], uint64_t v)
+{
+    char *at = room + U64_DIGITS;
+    do {
+        *--at = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return str_of(at, (size_t)(room + U64_DIGITS - at));
+}
+
 bool str_list_next(struct str *rest, struct str *element)
 {
     while (rest->len) {

@@ -51,6 +51,10 @@ struct str str_trim(struct str s);
 /* 1*DIGIT to a number; false when empty, when anything else is in it, or when it overflows. */
 bool str_u64(struct str s, uint64_t *out) __attribute__((warn_unused_result));
 
+/* Decimal digits, in the end of `room`. */
+#define U64_DIGITS 20
+struct str str_of_u64(char room[U64_DIGITS], uint64_t);
+
 /*
  * The next element of a comma-separated list (RFC 9110 5.6.1), trimmed, empty ones skipped; false at the end, with an
  * absent element. For lists of tokens: a comma within quotes separates too.
