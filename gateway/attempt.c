@@ -13,6 +13,7 @@
 #include "lib/check.h"
 #include "lib/hash.h"
 #include "lib/log.h"
+#include "lib/mem.h"
 #include "stream.h"
 #include "http/uri.h"
 #include "upstream.h"
@@ -35,23 +36,32 @@ static void head_for_leg(struct request *r, const struct upstream_conf *conf)
     }
 }
 
-static struct leg leg_make(struct request *r, const struct upstream_conf *conf)
+/* Into one that is all zero. */
+static void leg_make(struct request *r, const struct upstream_conf *conf, struct leg *leg)
 {
-    struct leg leg = {.conf = conf, .upstream = &r->view->upstreams[conf->index], .active = true, .times = r->times};
-    leg.out.started = worker_now(r->worker);
-    leg.uses = chain_uses_new(r, &conf->filters, NULL, &leg.n_uses);
-    return leg;
+    leg->conf = conf;
+    leg->upstream = &r->view->upstreams[conf->index];
+    leg->active = true;
+    leg->times = r->times;
+    leg->out.started = worker_now(r->worker);
+    leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
 }
 
-static void leg_begin(struct request *r, const struct leg *leg)
+/* An attempt that was entered is forgotten. */
+static void attempt_clear(struct request *r)
 {
-    const struct upstream_conf *conf = leg->conf;
-    check(!r->leg.active);
+    if (r->att.out.started)
+        r->att = (struct attempt){.req = r, .out.endpoint = ENDPOINT_NONE};
+}
+
+/* r->leg was made, and is begun. */
+static void leg_begin(struct request *r)
+{
+    const struct upstream_conf *conf = r->leg.conf;
     head_for_leg(r, conf);
-    r->leg = *leg;
-    r->att = (struct attempt){.req = r, .out.endpoint = SIZE_MAX};
-    if (leg->n_uses > 0)
-        r->reply = (struct reply){0};
+    attempt_clear(r);
+    if (r->leg.n_uses > 0)
+        mem_zero(&r->reply, sizeof r->reply);
     r->hooks_up |= conf->filters.request_body;
     r->hooks_down |= conf->filters.response_body;
     if (conf->filters.keep_body > r->keep_max)
@@ -60,8 +70,9 @@ static void leg_begin(struct request *r, const struct leg *leg)
 
 void leg_enter(struct request *r, const struct upstream_conf *conf)
 {
-    struct leg leg = leg_make(r, conf);
-    leg_begin(r, &leg);
+    check(!r->leg.conf);             /* the request's first: of a new request all is zero */
+    leg_make(r, conf, &r->leg);
+    leg_begin(r);
 }
 
 void leg_end(struct request *r, enum ended_by by, enum reason reason)
@@ -88,7 +99,8 @@ void attempt_enter(struct request *r)
 {
     if (r->att.active)
         return;
-    r->att = (struct attempt){.req = r, .active = true, .out.endpoint = SIZE_MAX};
+    attempt_clear(r);
+    r->att.active = true;
     r->att.out.started = worker_now(r->worker);
     r->n_attempts++;
     metric_add(&r->worker->metrics, METRIC_attempts_total, 1);
@@ -404,7 +416,8 @@ static bool leg_may_begin(struct request *r, const struct upstream_conf *to, str
         return false;
     if (r->head_kept)
         r->head = r->head_before;    /* what its filters will see */
-    r->leg = leg_make(r, to);
+    r->leg = (struct leg){0};
+    leg_make(r, to, &r->leg);
     bool may = attempt_may_begin(r, worker_now(r->worker));
     *next = r->leg;
     r->leg = leg;
@@ -419,7 +432,9 @@ static void leg_move(struct request *r, const struct leg *next, enum ended_by by
     leg_end(r, by, reason);
     answer_forget(r);
     r->policy = (struct str){NULL, 0};
-    leg_begin(r, next);
+    check(!r->leg.active);
+    r->leg = *next;
+    leg_begin(r);
     request_set_step(r, STEP_LEG);
     request_run(r);
 }

@@ -8,6 +8,7 @@
 #include "core.h"
 #include "lib/check.h"
 #include "lib/log.h"
+#include "lib/mem.h"
 #include "view.h"
 
 /* Uses of two chains behind each other; the second may be NULL. NULL when there are none. */
@@ -30,7 +31,7 @@ static struct reply *reply_spare(struct request *r)
 {
     if (!r->spare_reply)
         r->spare_reply = arena_alloc(&r->arena, sizeof *r->spare_reply);
-    *r->spare_reply = (struct reply){0};
+    mem_zero(r->spare_reply, sizeof *r->spare_reply);
     return r->spare_reply;
 }
 

@@ -103,8 +103,7 @@ struct request {
     struct request_times times;
     struct timer wait;                       /* for a wake-up, or the deadline while no endpoint's timer runs */
     struct http_head head;
-    struct http_head head_before;            /* as it was before the filters of an upstream had it; if head_kept */
-    bool head_kept;
+    bool head_kept;                          /* head_before is as it was before the filters of an upstream had it */
     struct str target, path, query, host, id;
     struct ip peer, client;
     const struct forward_peer *peer_text;    /* the connection's */
@@ -170,6 +169,7 @@ struct request {
 
     /* Large, and not zeroed when a request begins. */
     struct reply reply;
+    struct http_head head_before;
     struct route_hit hit;
 };
 

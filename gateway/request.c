@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "http/uri.h"
 #include "lib/check.h"
+#include "lib/mem.h"
 #include "tls.h"
 #include "upstream.h"
 #include "view.h"
@@ -150,7 +151,7 @@ static enum progress step_route(struct request *r)
     }
     r->uses = chain_uses_new(r, &r->listen->filters, &route->filters, &r->n_uses);
     if (r->n_uses > 0)
-        r->reply = (struct reply){0};
+        mem_zero(&r->reply, sizeof r->reply);
     r->keep_max = route->filters.keep_body > r->listen->filters.keep_body ? route->filters.keep_body
                                                                            : r->listen->filters.keep_body;
     r->resizes_request = r->listen->filters.resizes_request_body || route->filters.resizes_request_body;
@@ -249,7 +250,7 @@ struct request *request_new(struct view *view, struct down *d, const struct list
     struct arena arena;
     arena_init(&arena, &w->arena_blocks);
     struct request *r = arena_alloc(&arena, sizeof *r);
-    memset(r, 0, offsetof(struct request, reply));
+    mem_zero(r, offsetof(struct request, reply));
     r->reply.headers = NULL;
     r->hit.route = NULL;
     r->hit.n_params = 0;
@@ -268,6 +269,8 @@ struct request *request_new(struct view *view, struct down *d, const struct list
     r->connection = connection;
     r->arrived = worker_now(w);
     r->deadline = r->deadline_asked = r->deadline_caller = TIME_NEVER;
+    r->att.req = r;
+    r->att.out.endpoint = ENDPOINT_NONE;
     timer_init(&r->wait, wait_over);
     for (int i = 0; i < SCOPE_COUNT; i++)
         list_init(&r->leases[i]);
