@@ -109,7 +109,7 @@ struct str http_head_get(const struct http_head *h, struct str name)
 {
     enum header_id id = header_id(name);
 
-    for (unsigned i = 0; i < h->n; i++)
+    for (unsigned i = 0; h->ids & HEADER_BIT(id) && i < h->n; i++)
         if (is_field(h, &h->fields[i], id, name))
             return http_field_value(h, &h->fields[i]);
     for (const struct http_added *a = h->added; a; a = a->next)
@@ -120,7 +120,7 @@ struct str http_head_get(const struct http_head *h, struct str name)
 
 struct str http_head_get_id(const struct http_head *h, enum header_id id)
 {
-    for (unsigned i = 0; i < h->n; i++)
+    for (unsigned i = 0; h->ids & HEADER_BIT(id) && i < h->n; i++)
         if (h->fields[i].id == id && !h->fields[i].dropped)
             return http_field_value(h, &h->fields[i]);
     for (const struct http_added *a = h->added; a; a = a->next)
@@ -206,7 +206,7 @@ void http_head_remove(struct http_head *h, struct str name)
 
 void http_head_remove_id(struct http_head *h, enum header_id id)
 {
-    for (unsigned i = 0; i < h->n; i++)
+    for (unsigned i = 0; h->ids & HEADER_BIT(id) && i < h->n; i++)
         if (h->fields[i].id == id)
             h->fields[i].dropped = true;
     if (h->added)
@@ -219,25 +219,12 @@ void http_head_set(struct http_head *h, struct arena *arena, struct str name, st
     http_head_add(h, arena, name, value);
 }
 
-static bool is_hop_by_hop(enum header_id id)
-{
-    switch (id) {
-    case HEADER_CONNECTION:
-    case HEADER_KEEP_ALIVE:
-    case HEADER_PROXY_CONNECTION:
-    case HEADER_TE:
-    case HEADER_TRAILER:
-    case HEADER_TRANSFER_ENCODING:
-    case HEADER_UPGRADE:
-    case HEADER_HTTP2_SETTINGS:
-    case HEADER_PROXY_AUTHENTICATE:
-    case HEADER_PROXY_AUTHORIZATION:
-    case HEADER_PROXY_AUTHENTICATION_INFO:
-        return true;
-    default:
-        return false;
-    }
-}
+#define HOP_BY_HOP (HEADER_BIT(HEADER_CONNECTION) | HEADER_BIT(HEADER_KEEP_ALIVE) | HEADER_BIT(HEADER_PROXY_CONNECTION) | \
+                    HEADER_BIT(HEADER_TE) | HEADER_BIT(HEADER_TRAILER) | HEADER_BIT(HEADER_TRANSFER_ENCODING) | \
+                    HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_HTTP2_SETTINGS) | HEADER_BIT(HEADER_PROXY_AUTHENTICATE) | \
+                    HEADER_BIT(HEADER_PROXY_AUTHORIZATION) | HEADER_BIT(HEADER_PROXY_AUTHENTICATION_INFO))
+
+static bool is_hop_by_hop(enum header_id id) { return HOP_BY_HOP & HEADER_BIT(id); }
 
 /* What a client may not take away by listing it in Connection. */
 static bool is_needed(enum header_id id)
@@ -282,7 +269,7 @@ static void drop_listed(struct http_head *h, struct str list)
             drop_option(h, option);
 }
 
-void http_head_drop_hop_by_hop(struct http_head *h)
+static __attribute__((noinline)) void drop_hop_by_hop(struct http_head *h)
 {
     for (unsigned i = 0; i < h->n; i++) {
         struct http_field *f = &h->fields[i];
@@ -291,6 +278,12 @@ void http_head_drop_hop_by_hop(struct http_head *h)
         if (is_hop_by_hop(f->id))
             f->dropped = true;
     }
+}
+
+void http_head_drop_hop_by_hop(struct http_head *h)
+{
+    if (h->ids & HOP_BY_HOP)
+        drop_hop_by_hop(h);
 }
 
 /*

@@ -24,7 +24,12 @@ enum header_id {
     HEADER_PROXY_AUTHENTICATE, HEADER_PROXY_AUTHORIZATION, HEADER_PROXY_AUTHENTICATION_INFO, HEADER_DATE, HEADER_SERVER,
     HEADER_LOCATION, HEADER_CONTENT_TYPE, HEADER_IDEMPOTENCY_KEY, HEADER_MAX_FORWARDS, HEADER_X_REQUEST_ID,
     HEADER_AUTHORIZATION, HEADER_X_REAL_IP, HEADER_X_FORWARDED_PORT,
+    HEADER_COUNT
 };
+
+/* A set of them, as a word. */
+#define HEADER_BIT(id) (UINT32_C(1) << (id))
+_Static_assert(HEADER_COUNT <= 32, "bits of a word");
 
 /* Of a token, whatever its case. */
 enum header_id header_id(struct str name);
@@ -56,6 +61,7 @@ struct http_head {
     uint16_t n;                              /* how many */
     uint16_t status;                         /* of a response; 0: a request */
     uint8_t minor;                           /* of the version: HTTP/1.minor */
+    uint32_t ids;                            /* HEADER_BIT of all that came, dropped or not: what is not there is not looked for */
     struct str method, target, reason;       /* into base */
     struct http_added *added, **added_tail;  /* in order; tail is NULL while empty */
 };

@@ -15,6 +15,7 @@
 #include "http/char.h"
 #include "http/parse_impl.h"
 #include "http/uri.h"
+#include "lib/mem.h"
 
 #define METHOD_MAX 64
 
@@ -22,7 +23,7 @@ const struct http_limits http_limits_default = {.head = 32768, .target = 8192, .
 
 void http_parser_init(struct http_parser *p, enum parse_kind kind, const struct http_limits *limits)
 {
-    memset(p, 0, offsetof(struct http_parser, limits));     /* the table behind is filled before it is read */
+    mem_zero(p, offsetof(struct http_parser, limits));      /* the table behind is filled before it is read */
     p->kind = (uint8_t)kind;
     p->state = kind == PARSE_TRAILERS ? AT_FIELD : kind == PARSE_REQUEST ? AT_START : AT_STATUS;
     p->limits = limits ? *limits : http_limits_default;
@@ -280,10 +281,17 @@ static enum parse read_version(struct http_parser *p, const char *base, uint32_t
     return fault == FAULT_NONE ? PARSE_OK : parse_refuse(p, fault);
 }
 
-/* "HTTP/1.1 200", and what follows it: a space and a reason, or the end of the line. */
-static enum parse read_status(struct http_parser *p, const char *base, uint32_t end)
+/* "HTTP/1.1 200 ", as nearly all begin. */
+static bool is_plain_status(const char *base, uint32_t end)
 {
-    uint32_t i = end >= 8 && !memcmp(base, "HTTP/1.1", 8) ? 8 : version_run(base, end);
+    return end > 12 && !memcmp(base, "HTTP/1.1 ", 9) && char_is(base[9], CHAR_DIGIT) && char_is(base[10], CHAR_DIGIT) &&
+           char_is(base[11], CHAR_DIGIT);
+}
+
+/* The version and the three digits of any other, as far as they have come. */
+static enum parse check_status(struct http_parser *p, const char *base, uint32_t end)
+{
+    uint32_t i = version_run(base, end);
 
     if (i < 8 && i < end)
         return parse_refuse(p, FAULT_NOT_HTTP);
@@ -292,8 +300,19 @@ static enum parse read_status(struct http_parser *p, const char *base, uint32_t 
     for (; i < end && i < 12; i++)
         if (i == 8 ? base[i] != ' ' : !char_is(base[i], CHAR_DIGIT))
             return parse_refuse(p, base[i] == '\n' ? FAULT_LINE_END : FAULT_STATUS);
-    if (i >= end)
-        return PARSE_MORE;
+    return i >= end ? PARSE_MORE : PARSE_OK;
+}
+
+/* "HTTP/1.1 200", and what follows it: a space and a reason, or the end of the line. */
+static enum parse read_status(struct http_parser *p, const char *base, uint32_t end)
+{
+    if (is_plain_status(base, end)) {
+        p->minor = 1;
+    } else {
+        enum parse r = check_status(p, base, end);
+        if (r != PARSE_OK)
+            return r;
+    }
     p->status = (uint16_t)((base[9] - '0') * 100 + (base[10] - '0') * 10 + (base[11] - '0'));
     if (p->status < 100 || p->status > 599)
         return parse_refuse(p, FAULT_STATUS);
@@ -350,10 +369,18 @@ enum parse http_parse(struct http_parser *p, const char *base, size_t len)
 void http_parser_head(const struct http_parser *p, const char *base, struct arena *arena, struct http_head *head)
 {
     size_t size = p->n * sizeof(p->fields[0]);
+    const struct str none = {NULL, 0};
 
-    *head = (struct http_head){.base = base, .n = p->n, .status = p->status, .minor = p->minor};
+    head->base = base;
     head->fields = arena_alloc(arena, size ? size : 1);
     memcpy(head->fields, p->fields, size);
+    head->n = p->n;
+    head->status = p->status;
+    head->minor = p->minor;
+    head->ids = p->ids;
+    head->method = head->target = head->reason = none;
+    head->added = NULL;
+    head->added_tail = NULL;
     if (p->kind == PARSE_REQUEST) {
         head->method = str_of(base + p->start, p->method_len);
         head->target = str_of(base + p->target_at, p->target_len);

@@ -63,6 +63,7 @@ struct http_parser {
     uint16_t n;                  /* fields so far */
     uint16_t seen;               /* private: which fields came and what they said */
     uint16_t options;            /* private: how many names Connection lists */
+    uint32_t ids;                /* private: of the fields so far, as bits */
     uint32_t pos;                /* private: everything before is done with */
     uint32_t line;               /* private: where the line being read began */
     uint32_t head_len;           /* after PARSE_OK: bytes of the head, the empty line included */

@@ -45,21 +45,24 @@ static enum parse field_name(struct http_parser *p, const char *base, uint32_t e
 static bool is_space(char c) { return c == ' ' || c == '\t'; }
 
 /* The fields that say something of the message itself. */
-static bool has_meaning(enum header_id id)
+#define MEANINGFUL (HEADER_BIT(HEADER_HOST) | HEADER_BIT(HEADER_CONTENT_LENGTH) | HEADER_BIT(HEADER_TRANSFER_ENCODING) | \
+                    HEADER_BIT(HEADER_CONNECTION) | HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_EXPECT) | \
+                    HEADER_BIT(HEADER_TE) | HEADER_BIT(HEADER_AUTHORIZATION))
+
+/* Which field it is. Counts it. */
+static inline enum header_id name_field(struct http_parser *p, const char *base, struct http_field *f)
 {
-    const uint32_t ids = 1u << HEADER_HOST | 1u << HEADER_CONTENT_LENGTH | 1u << HEADER_TRANSFER_ENCODING |
-        1u << HEADER_CONNECTION | 1u << HEADER_UPGRADE | 1u << HEADER_EXPECT | 1u << HEADER_TE |
-        1u << HEADER_AUTHORIZATION;
-    _Static_assert(HEADER_AUTHORIZATION < 32, "bits of a word");
-    return id < 32 && (ids >> id & 1);
+    enum header_id id = header_id(str_of(base + f->at, f->name_len));
+    f->id = (uint8_t)id;
+    p->ids |= HEADER_BIT(id);
+    p->n++;
+    return id;
 }
 
-/* A line of a head that was checked and cut: finds out which field it is, and what it says. Counts it. */
-static enum http_fault take_field(struct http_parser *p, const char *base, struct http_field *f)
+/* A line of a head that was checked and cut: finds out which field it is, and what it says. */
+static inline enum http_fault take_field(struct http_parser *p, const char *base, struct http_field *f)
 {
-    f->id = (uint8_t)header_id(str_of(base + f->at, f->name_len));
-    p->n++;
-    return has_meaning(f->id) ? parse_field_meaning(p, base, f) : FAULT_NONE;
+    return MEANINGFUL & HEADER_BIT(name_field(p, base, f)) ? parse_field_meaning(p, base, f) : FAULT_NONE;
 }
 
 /* The line of `f` ends at `cr`: cuts the value out. */
@@ -81,8 +84,7 @@ static enum http_fault field_done(struct http_parser *p, const char *base, struc
         f->dropped = f->dropped && p->kind == PARSE_REQUEST && http_name_is_alias(name);
     if (p->kind != PARSE_TRAILERS)
         return take_field(p, base, f);
-    f->id = (uint8_t)header_id(name);
-    p->n++;
+    (void)name_field(p, base, f);
     return FAULT_NONE;
 }
 
