@@ -39,15 +39,17 @@ struct client {
     struct stream s;
     struct timer timer;
     struct pace pace;                /* of what it sends, or takes; while that is awaited the timer is its */
-    struct list link;                /* in worker->all_clients */
-    struct grave grave;
+    union {
+        struct list link;            /* in worker->all_clients */
+        struct grave grave;          /* once it is closed, and in no list */
+    };
     struct inbox in;
     struct listener *listener;
     struct client_exchange *x;       /* of the request under way; in its arena */
     uint64_t id;
     struct ip peer;                  /* who holds the connection, or whom a trusted PROXY header names */
     struct forward_peer peer_text;
-    uint8_t state;                   /* enum client_state; these fill up what the texts leave: a connection is 464 bytes */
+    uint8_t state;                   /* enum client_state; these fill up what the texts leave: a connection is 448 bytes */
     bool paused;                     /* nobody wants the request's body now */
     bool counted;                    /* in the worker's crowd: it leaves it when it dies */
     bool fresh;                      /* no request yet */
