@@ -286,19 +286,29 @@ static uint64_t hash_text(const struct limit_part *p, struct str value, const st
     return p->type == PART_HOST ? hash_str_nocase(secret, value) : hash_str(secret, value);
 }
 
+/* A line of as many bytes in its name as the wanted one. */
+static void header_seen(struct str name, struct str value, struct str wanted, struct str *found, bool *repeated)
+{
+    if (!http_name_alike(name, wanted))
+        return;
+    *repeated = *repeated || found->at || !str_eq_nocase(name, wanted);
+    *found = value;
+}
+
 /* The line of the name; *repeated: there is another, or one of a name that is alike. */
 static struct str header_get(const struct http_head *h, struct str wanted, bool *repeated)
 {
-    struct str found = {NULL, 0}, name, value;
-    unsigned at = 0;
+    struct str found = {NULL, 0};
 
     *repeated = false;
-    while (http_head_next(h, &at, &name, &value)) {
-        if (name.len != wanted.len || !http_name_alike(name, wanted))
-            continue;
-        *repeated = *repeated || found.at || !str_eq_nocase(name, wanted);
-        found = value;
+    for (unsigned i = 0; i < h->n; i++) {
+        const struct http_field *f = &h->fields[i];
+        if (f->name_len == wanted.len && !f->dropped)
+            header_seen(http_field_name(h, f), http_field_value(h, f), wanted, &found, repeated);
     }
+    for (const struct http_added *a = h->added; a; a = a->next)
+        if (a->name.len == wanted.len)
+            header_seen(a->name, a->value, wanted, &found, repeated);
     return found;
 }
 
@@ -357,8 +367,9 @@ static enum found alternative_find(const struct limit_alternative *a, struct req
                                    uint64_t *out)
 {
     enum found all = FOUND_ONE;
-    struct mix m = {.n = 0};
+    struct mix m;
 
+    m.n = 0;
     for (size_t i = 0; i < a->n; i++) {
         enum found one = part_find(&a->parts[i], r, secret, &m);
         if (one == FOUND_SEVERAL)
@@ -373,8 +384,9 @@ static enum found alternative_find(const struct limit_alternative *a, struct req
 
 static uint64_t client_ip_key(const struct ip *ip, const struct hash_key *secret)
 {
-    struct mix m = {.n = 0};
+    struct mix m;
 
+    m.n = 0;
     mix_ip(&m, ip);
     return mix_end(&m, secret);
 }

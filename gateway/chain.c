@@ -35,17 +35,14 @@ static struct reply *reply_spare(struct request *r)
     return r->spare_reply;
 }
 
-/* An empty reply to fill in, apart from the one that may be going out. */
-static struct reply *reply_for(struct request *r, const struct use *u)
-{
-    return u->inst->shadow || r->step == STEP_REPLY ? reply_spare(r) : &r->reply;
-}
+/* Apart from the reply that may be going out. */
+static __attribute__((noinline)) void call_spare(struct call *call) { call->reply = reply_spare(call->req); }
 
-/* Each field by itself, in their order: a zeroed whole first would cost as much again, at each hook. */
-void call_init(struct call *call, struct request *r, struct use *u)
+/* Each field by itself, in their order: a zeroed whole first would cost as much again, at each hook. Nothing is called before the
+ * end, which would have registers saved. */
+static void call_fill(struct call *call, struct request *r, struct use *u)
 {
     const struct instance *in = u->inst;
-    const uint64_t now = worker_now(r->worker);
     call->req = r;
     call->name = in->name;
     call->options = in->options;
@@ -53,7 +50,7 @@ void call_init(struct call *call, struct request *r, struct use *u)
     call->local = r->view->locals[in->slot];
     call->state = u->state;
     call->attempt_state = u->in_attempt ? u->attempt_state : NULL;
-    call->now = now;
+    call->now = r->worker->now;
     call->rng = &r->worker->rng;
     call->worker = r->worker->id;
     call->shadow = in->shadow;
@@ -61,8 +58,24 @@ void call_init(struct call *call, struct request *r, struct use *u)
     call->reason = REASON_none;
     call->not_before = 0;
     call->failover = (struct str){NULL, 0};
-    call->reply = reply_for(r, u);
+    call->reply = &r->reply;
     call->core = u;
+    if (in->shadow || r->step == STEP_REPLY)
+        call_spare(call);
+}
+
+static __attribute__((noinline)) void call_first(struct call *call, struct request *r, struct use *u)
+{
+    (void)worker_now(r->worker);
+    call_fill(call, r, u);
+}
+
+void call_init(struct call *call, struct request *r, struct use *u)
+{
+    if (r->worker->now == 0)
+        call_first(call, r, u);      /* of its turn */
+    else
+        call_fill(call, r, u);
 }
 
 void wait_until(struct call *call, uint64_t when)
