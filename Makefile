@@ -178,7 +178,12 @@ valgrind: $(BUILD)/weir  ## some of the end-to-end tests under valgrind; minutes
 	@tests/tools/deps.sh build valgrind
 	@$(PYTHON) tests/tools/run_tests.py --only e2e --builds valgrind
 
-.PHONY: image-test
+sanitized:  ## all end-to-end tests against the build with AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer; 7 minutes
+	@tests/tools/deps.sh build test
+	@$(MAKE) -s SANITIZE=address BUILD=build/san-address all
+	@$(PYTHON) tests/tools/run_tests.py --only e2e --builds address
+
+.PHONY: image-test sanitized
 image-test:  ## build the container image without an engine, run it, test it; root; minutes
 	@tests/tools/deps.sh image
 	@$(PYTHON) tests/image/sandbox.py $(IMAGE_TEST)

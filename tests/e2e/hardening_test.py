@@ -6,7 +6,6 @@ import platform
 
 from harness import *
 
-SANITIZED = "san-" in WEIR
 
 
 def output(*args):

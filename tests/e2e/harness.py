@@ -23,6 +23,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(ROOT, "build", "weir")))
+SANITIZED = "san-" in WEIR       # it keeps what is freed, and marks what is not: its size is no measure of weir's
 LONG = os.environ.get("WEIR_LONG") == "1"
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))      # how many times slower the program is under what looks for its bugs
 PATIENCE = 10.0 * SLOW      # seconds, for what should take milliseconds: a test fails instead of hanging

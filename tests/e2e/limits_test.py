@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 
-from harness import Case, Closed, Peer, main, raise_files, request_bytes, wait_until
+from harness import SANITIZED, Case, Closed, Peer, main, raise_files, request_bytes, wait_until
 
 
 class Connections(Case):
@@ -116,7 +116,7 @@ class Connections(Case):
             self.assertEqual(w.metrics()["weir_client_connections"], wanted)
             grown = w.rss() - before
             print("%d connections: %.1f MiB more, %d bytes each" % (wanted, grown / 2**20, grown // wanted))
-            self.assertLess(grown / wanted, 4096)
+            self.assertTrue(SANITIZED or grown / wanted < 4096)
             for q in peers[::100]:
                 q.send(request_bytes(path="/bytes/2"))
                 self.assertEqual(q.read_response().body, b"xx")

@@ -6,16 +6,17 @@
 
 A test is a program that ends with "N passed, N failed", or a Python unittest. Unit and simulation tests run from both
 builds, those with threads also from one with ThreadSanitizer, end-to-end tests against the plain one, some of them against
-the one with ThreadSanitizer and, when asked with `--builds valgrind`, under valgrind, the corpora against the sanitized one.
+the one with ThreadSanitizer and, when asked with `--builds valgrind`, under valgrind, or all with `--builds address` against the
+sanitized one, the corpora against the sanitized one.
 Output is shown of tests that failed only. A program that dies, hangs or says no counts is one failure. The last line is the
 sum of all.
 """
 import argparse, concurrent.futures, glob, os, re, signal, subprocess, sys, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILDS = {"plain": "build", "sanitized": "build/san-address", "threads": "build/san-thread"}
+BUILDS = {"plain": "build", "sanitized": "build/san-address", "threads": "build/san-thread", "address": "build/san-address"}
 WEIR = {"valgrind": "tests/tools/valgrind.sh"}        # else the weir of the build
-SLOW = {"threads": "3", "valgrind": "6"}
+SLOW = {"threads": "3", "address": "3", "valgrind": "6"}
 # Where workers meet: reloads, sessions and certificates, limits that all workers share.
 # Where memory is handed on: every way in which an exchange and a TLS connection may go and end.
 CHOSEN = {
@@ -128,7 +129,7 @@ def main():
     args = ap.parse_args()
     suites, builds = args.only.split(","), args.builds.split(",")
     plan = [("unit", "plain"), ("unit", "sanitized"), ("unit", "threads"), ("sim", "plain"), ("sim", "sanitized"), ("e2e", "plain"),
-            ("e2e", "threads"), ("e2e", "valgrind"), ("corpus", "sanitized")]
+            ("e2e", "threads"), ("e2e", "address"), ("e2e", "valgrind"), ("corpus", "sanitized")]
     passed = failed = 0
     for suite, build in plan:
         if suite in suites and build in builds:
