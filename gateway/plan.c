@@ -409,7 +409,7 @@ static void trusted_compare(struct plan *p, const struct snapshot *from, const s
         const struct tls_trusted *a = tls_trusted_find(from, b->path);
         if (!a)
             continue;
-        struct plan_item *item = item_new(p, PLAN_CERTIFICATE, PLAN_SAME, b->path);
+        struct plan_item *item = item_new(p, PLAN_TRUSTED, PLAN_SAME, b->path);
         if (memcmp(a->print, b->print, sizeof a->print) != 0)
             key_add(p, item, "sha256", print_text(p, a->print), print_text(p, b->print));
         item_put(p, item);

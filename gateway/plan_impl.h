@@ -9,7 +9,7 @@
 /*
  * Private to the plan: plan.c compares, plan_page.c tells. All of it lives in the plan's arena.
  */
-enum plan_what { PLAN_SETTING, PLAN_LISTENER, PLAN_UPSTREAM, PLAN_ENDPOINT, PLAN_ROUTE, PLAN_FILTER, PLAN_CERTIFICATE,
+enum plan_what { PLAN_SETTING, PLAN_LISTENER, PLAN_UPSTREAM, PLAN_ENDPOINT, PLAN_ROUTE, PLAN_FILTER, PLAN_CERTIFICATE, PLAN_TRUSTED,
                  PLAN_WHATS };
 enum plan_how { PLAN_ADDED, PLAN_REMOVED, PLAN_CHANGED, PLAN_SAME, PLAN_HOWS };
 

@@ -9,6 +9,7 @@ static const struct { const char *one, *many; } whats[PLAN_WHATS] = {
     [PLAN_UPSTREAM] = {"upstream", "upstreams"}, [PLAN_ENDPOINT] = {"endpoint", "endpoints"},
     [PLAN_ROUTE] = {"route", "routes"},          [PLAN_FILTER] = {"filter", "filters"},
     [PLAN_CERTIFICATE] = {"certificate", "certificates"},
+    [PLAN_TRUSTED] = {"authority", "authorities"},
 };
 static const char *const hows[PLAN_HOWS] = {"added", "removed", "changed", "unchanged"};
 

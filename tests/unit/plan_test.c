@@ -157,7 +157,7 @@ TEST(as_json)
         "{\"what\":\"filter\",\"name\":\"route / cap\",\"type\":\"cap\",\"change\":\"changed\","
         "\"keys\":[{\"key\":\"max\",\"from\":\"99\",\"to\":\"8\"}],\"notes\":[{\"kind\":\"keeps\",\"text\":\"from 99 to 8\"},"
         "{\"kind\":\"over\",\"text\":\"12 held, 8 allowed\"},{\"kind\":\"restart\",\"text\":\"waits\"}]}\n],\"more\":0,"
-        "\"unchanged\":{\"listeners\":1,\"upstreams\":0,\"endpoints\":0,\"routes\":1,\"filters\":0,\"certificates\":0},\"over\":1,\"restart\":1");
+        "\"unchanged\":{\"listeners\":1,\"upstreams\":0,\"endpoints\":0,\"routes\":1,\"filters\":0,\"certificates\":0,\"authorities\":0},\"over\":1,\"restart\":1");
     page_free(&page);
     page = said(HEAD TAIL, HEAD TAIL, false, JSON);
     EXPECT(strstr(page.at, "\"changes\":[],\"more\":0,"));
