@@ -89,11 +89,26 @@ void h1_put_end(struct stream *s, const struct http_head *h)
         PUT_LIT(s, "\r\n");
 }
 
+/* A short one, such as an event of a stream, is one run: to send that takes a cheaper call than several do. */
+static void put_short_chunk(struct stream *s, struct str data)
+{
+    char *chunk = stream_room_short(s, CHUNKED_HEAD_MAX + data.len + 2), *p = chunk;
+    p += chunked_head(p, data.len);
+    p = (char *)memcpy(p, data.at, data.len) + data.len;
+    *p++ = '\r';
+    *p++ = '\n';
+    stream_put_short(s, chunk, (size_t)(p - chunk));
+}
+
 void h1_put_chunk(struct stream *s, struct str data)
 {
     char head[CHUNKED_HEAD_MAX];
     if (data.len == 0)
         return;
+    if (data.len <= STREAM_SHORT) {
+        put_short_chunk(s, data);
+        return;
+    }
     stream_put_copy(s, head, chunked_head(head, data.len));
     stream_put(s, data.at, data.len);
     PUT_LIT(s, "\r\n");
