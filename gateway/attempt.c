@@ -44,7 +44,9 @@ static void leg_make(struct request *r, const struct upstream_conf *conf, struct
     leg->active = true;
     leg->times = r->times;
     leg->out.started = worker_now(r->worker);
-    leg->uses = chain_uses_new(r, &conf->filters, NULL, &leg->n_uses);
+    leg->n_uses = conf->filters.n;
+    if (leg->n_uses > 0)
+        leg->uses = chain_uses_make(r, &conf->filters, NULL, leg->n_uses);
 }
 
 /* An attempt that was entered is forgotten. */

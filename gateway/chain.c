@@ -11,14 +11,10 @@
 #include "lib/mem.h"
 #include "view.h"
 
-/* Uses of two chains behind each other; the second may be NULL. NULL when there are none. */
-struct use *chain_uses_new(struct request *r, const struct chain_conf *a, const struct chain_conf *b, size_t *n)
+struct use *chain_uses_make(struct request *r, const struct chain_conf *a, const struct chain_conf *b, size_t n)
 {
-    *n = a->n + (b ? b->n : 0);
-    if (*n == 0)
-        return NULL;
-    struct use *uses = arena_zalloc(&r->arena, *n * sizeof *uses);
-    for (size_t i = 0; i < *n; i++) {
+    struct use *uses = arena_zalloc(&r->arena, n * sizeof *uses);
+    for (size_t i = 0; i < n; i++) {
         struct use *u = &uses[i];
         u->inst = i < a->n ? a->v[i] : b->v[i - a->n];
         if (u->inst->type->state_size)

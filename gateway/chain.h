@@ -16,7 +16,8 @@ struct chain_conf;
 
 /* chain.c */
 enum chain { CHAIN_NEXT, CHAIN_PARKED, CHAIN_REPLY, CHAIN_FAIL, CHAIN_BODY, CHAIN_HOLD, CHAIN_RETRY, CHAIN_FAILOVER };
-struct use *chain_uses_new(struct request *, const struct chain_conf *, const struct chain_conf *, size_t *n);
+/* Uses of two chains behind each other, n > 0 in all; the second may be NULL if the first has all of them. */
+struct use *chain_uses_make(struct request *, const struct chain_conf *, const struct chain_conf *, size_t n);
 enum chain chain_request(struct request *);                  /* from the cursor on; CHAIN_FAIL: r->reason */
 enum chain chain_leg(struct request *);
 enum chain chain_attempt(struct request *);

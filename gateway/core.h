@@ -112,7 +112,7 @@ struct request {
     struct str authority;                    /* as it came, with its port; {NULL, 0}: none (HTTP/1.0) */
     struct str upgrade;                      /* the protocol asked for */
     struct str forward;                      /* forward.h: ready lines to go up */
-    bool expect_continue, te_trailers, absolute, has_host;
+    bool expect_continue, te_trailers, absolute, has_host, trusted;      /* trusted: the peer is believed what it says of others */
     bool head_method, https;                 /* HEAD; the caller spoke TLS, with us or with who is trusted */
     bool committed, responding;              /* responding: the final head was given to the down */
     bool down_paused, up_paused, body_held;  /* body_held: it would be read, but memory is short (relief.h) */

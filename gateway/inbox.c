@@ -46,13 +46,13 @@ static size_t most(const struct stream *s)
 enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
 {
     size_t n = 0;
-    worker_flush(s->worker);
     if (!b->rest) {
         enum io io = stream_read(s, s->worker->scratch, most(s), &n);
         s->room -= n < s->room ? (uint32_t)n : s->room;
         *bytes = str_of(s->worker->scratch, n);
         return io;
     }
+    worker_flush(s->worker);         /* what is gathered may be of bytes that move */
     rest_reserve(b, READ_MIN);
     struct inbox_rest *r = b->rest;
     enum io io = stream_read(s, r->bytes + r->len, r->cap - r->len, &n);
@@ -61,7 +61,7 @@ enum io inbox_read(struct inbox *b, struct stream *s, struct str *bytes)
     return io;
 }
 
-void inbox_keep(struct inbox *b, struct stream *s, struct str bytes, size_t used)
+void inbox_keep_rest(struct inbox *b, struct stream *s, struct str bytes, size_t used)
 {
     struct inbox_rest *r = b->rest;
     check(used <= bytes.len);

@@ -33,8 +33,13 @@ static inline void inbox_room(struct stream *s, size_t room) { s->room = room < 
 struct str inbox_bytes(const struct inbox *);
 /* Reads more behind what is kept; on IO_OK *bytes is all there is now, kept ones first. */
 enum io inbox_read(struct inbox *, struct stream *, struct str *bytes);
+void inbox_keep_rest(struct inbox *, struct stream *, struct str bytes, size_t used);        /* of inbox_keep(): all but nothing */
 /* The first `used` of `bytes` (as given by the two above) are done with; the rest is kept. */
-void inbox_keep(struct inbox *, struct stream *, struct str bytes, size_t used);
+static inline void inbox_keep(struct inbox *b, struct stream *s, struct str bytes, size_t used)
+{
+    if (b->rest || used != bytes.len)
+        inbox_keep_rest(b, s, bytes, used);
+}
 void inbox_clear(struct inbox *, struct stream *);
 
 /* Parses a message at the front of `bytes`, going on where it stopped. On PARSE_OK and PARSE_BAD *parser points to the

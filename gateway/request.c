@@ -87,7 +87,7 @@ void request_resume(struct request *r, enum why why)
 
 /* ---- steps ---- */
 
-static enum progress chain_result(struct request *r, enum chain next)
+static enum progress chain_stopped(struct request *r, enum chain next)
 {
     switch (next) {
     case CHAIN_BODY:
@@ -105,11 +105,14 @@ static enum progress chain_result(struct request *r, enum chain next)
     case CHAIN_FAIL:
         request_fail(r, r->reason, BY_US, NULL);
         return PARKED;
-    case CHAIN_NEXT:
-        return MORE;
     default:
         return PARKED;
     }
+}
+
+static inline enum progress chain_result(struct request *r, enum chain next)
+{
+    return next == CHAIN_NEXT ? MORE : chain_stopped(r, next);
 }
 
 /* 405 says what would be served (RFC 9110 15.5.6), as far as methods that everybody knows go. */
@@ -149,9 +152,11 @@ static enum progress step_route(struct request *r)
         request_fail(r, REASON_body_too_large, BY_US, NULL);
         return PARKED;
     }
-    r->uses = chain_uses_new(r, &r->listen->filters, &route->filters, &r->n_uses);
-    if (r->n_uses > 0)
+    r->n_uses = r->listen->filters.n + route->filters.n;
+    if (r->n_uses > 0) {
+        r->uses = chain_uses_make(r, &r->listen->filters, &route->filters, r->n_uses);
         mem_zero(&r->reply, sizeof r->reply);
+    }
     r->keep_max = route->filters.keep_body > r->listen->filters.keep_body ? route->filters.keep_body
                                                                            : r->listen->filters.keep_body;
     r->resizes_request = r->listen->filters.resizes_request_body || route->filters.resizes_request_body;
@@ -319,8 +324,9 @@ void request_begin(struct request *r, const struct request_start *start)
     r->has_host = !start->absolute && start->host.at;
     r->head_method = str_eq(r->head.method, STR("HEAD"));
     r->host = host_of(r->authority);
-    r->https = r->tls || (forward_trusts(&snap->trusted_proxies, &r->peer) && forward_says_https(&r->head));
-    if (snap->trusted_proxies.n > 0)
+    r->trusted = snap->trusted_proxies.n > 0 && forward_trusts(&snap->trusted_proxies, &r->peer);
+    r->https = r->tls || (r->trusted && forward_says_https(&r->head));
+    if (r->trusted)
         forward_client_ip(&r->head, &r->peer, &snap->trusted_proxies, &r->client);
     if (uri_normalise(&r->arena, start->target, &r->path, &r->query) == URI_BAD) {
         request_refuse(r, REASON_bad_path, (struct str){NULL, 0});

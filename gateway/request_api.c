@@ -201,7 +201,7 @@ void request_forward(struct request *r)
         http_head_remove(&r->head, r->left_field);
     struct forward_args args = {
         .peer = r->peer_text,
-        .trusted = forward_trusts(&r->view->snap->trusted_proxies, &r->peer),
+        .trusted = r->trusted,
         .tls = r->tls != NULL,
         .host = r->authority,
     };
