@@ -331,6 +331,9 @@ static void pair_look(const struct make *m, const struct tls_pair *conf, const s
     if (X509_get_ext_by_NID(id->certificate, NID_subject_alt_name, -1) < 0)
         tls_files_warn(&m->files, conf->node, "certificate", CODE_nameless, conf->certificate,
                        "it has no subjectAltName, so callers that check names refuse it");
+    if (X509_check_purpose(id->certificate, X509_PURPOSE_SSL_SERVER, 0) != 1)
+        tls_files_warn(&m->files, conf->node, "certificate", CODE_purpose, conf->certificate,
+                       "its keyUsage or extendedKeyUsage says that it is not for servers, so callers refuse it");
     for (size_t i = 0; i < m->server->n_sites && id->names.n > 0; i++) {
         const struct site *site = &m->server->sites[i];
         if (!names_same(&site->names, &id->names))

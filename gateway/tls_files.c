@@ -275,6 +275,28 @@ static int certificate_take(const struct tls_files *f, const struct tls_pair *co
     return dates_check(f, conf, id->certificate);
 }
 
+/* Callers go from each to the one behind it. OpenSSL sends what the file holds, in its order, whatever that is. */
+static void chain_check(const struct tls_files *f, const struct tls_pair *conf, const struct tls_identity *id)
+{
+    struct arena arena;
+    char why[640];
+    arena_init(&arena, NULL);
+    X509 *one = id->certificate;
+    for (int i = 0; i < sk_X509_num(id->chain); i++) {
+        X509 *next = sk_X509_value(id->chain, i);
+        if (X509_check_issued(next, one) != X509_V_OK) {
+            (void)snprintf(why, sizeof why, "number %d in it (%.200s) has not issued the one before it (%.200s)", i + 2,
+                           quoted(tls_name_text(X509_get_subject_name(next), &arena)).text,
+                           quoted(tls_name_text(X509_get_subject_name(one), &arena)).text);
+            tls_files_warn(f, conf->node, "certificate", CODE_chain, conf->certificate, why);
+            break;
+        }
+        one = next;
+    }
+    arena_fini(&arena);
+    ERR_clear_error();
+}
+
 /* Why there is no key in it. What OpenSSL says of one that is not whole is only that nobody could read it. */
 static struct tls_reason key_reason(BIO *bio)
 {
@@ -416,6 +438,8 @@ int tls_files_identity(const struct tls_files *f, const struct tls_pair *conf, s
     int res = certificate_take(f, conf, arena, id);
     if (key_take(f, conf, id) != 0)
         res = -1;
+    else if (res == 0)
+        chain_check(f, conf, id);
     if (id->certificate && ocsp_take(f, conf, arena, id) != 0)
         res = -1;
     return res;

@@ -350,7 +350,7 @@ routes:
             self.assertEqual(self.ask(w, "/", context=self.with_certificate(self.mine, version)).status, 200)
             self.refused(w, b"certificate revoked", context=self.with_certificate(bob, version))
         self.assertEqual(self.ask(w, "/").status, 200)
-        self.assertNotIn(b"W008", w.stderr())
+        self.assertNotIn(b"W014", w.stderr())
 
     def test_a_chain_is_looked_at_whole(self):
         between = self.ca.below("between")
@@ -408,7 +408,7 @@ routes:
         for crl in (self.ca.crl("ended.crl", end="20210101000000Z"), CA(self.directory, "else").crl("else.crl")):
             status, text = check(crl)
             self.assertEqual(status, 0, text)
-            self.assertIn('W008: crl "%s": it has no list in force of "CN=ca": no certificate of that CA is taken' % crl, text)
+            self.assertIn('W014: crl "%s": it has no list in force of "CN=ca": no certificate of that CA is taken' % crl, text)
         w = self.gate(self.up, more=", clients: {ca: %s, crl: %s, header: x-caller}" % (self.ca.pem, self.ca.path("ended.crl")))
         self.refused(w, b"CRL has expired", context=self.with_certificate(self.mine))
         self.assertEqual(w.metrics()['weir_tls_crl_expiry_timestamp_seconds{crl="%s"}' % self.ca.path("ended.crl")],
@@ -733,10 +733,25 @@ class Files(Tls):
         yaml = ("version: 1\nlisten:\n- at: 127.0.0.1:1\n  tls: {certificates: [%s]}\n"
                 "routes: [{match: /, respond: {status: 200}}]\n")
         pair = "{certificate: %s, key: %s}"
+        below = self.ca.below("below")
+        deep = below.issue("deep", "DNS:deep.example")
+
+        def chained(name, *behind):
+            with open(os.path.join(self.directory, name), "w") as out:
+                for path in (deep[0],) + behind:
+                    with open(path) as f:
+                        out.write(f.read())
+            return out.name, deep[1]
+        whole, order = chained("whole.pem", below.pem, self.ca.pem), chained("order.pem", self.ca.pem, below.pem)
+        foreign = chained("foreign.pem", below.pem, self.pem)
         fine, again, rsa = (self.pem, self.key), self.ca.issue("again", "DNS:*.wild.example,DNS:test.example"), self.ca.issue(
             "rsa", "DNS:test.example,DNS:*.wild.example", kind="rsa")
         for pairs, words in (((fine, rsa), ()), ((self.ca.issue("bare"),), ("W006", "bare.pem", "no subjectAltName")),
-                             ((fine, rsa, again), ("W007", "again.pem", "never shown", "site.pem"))):
+                             ((fine, rsa, again), ("W007", "again.pem", "never shown", "site.pem")),
+                             ((deep,), ()), ((whole,), ()),
+                             ((order,), ("W008", "order.pem", "number 2 in it (CN=ca) has not issued the one before it (CN=deep)")),
+                             ((foreign,), ("W008", "number 3 in it (CN=site)", "(CN=below)")),
+                             ((self.ca.issue("caller", "DNS:x.example", use="clientAuth"),), ("W009", "caller.pem", "not for servers"))):
             status, said = self.check(yaml % ", ".join(pair % p for p in pairs))
             self.assertEqual(status, 0, said)
             self.assertEqual("warning" in said, bool(words), said)
