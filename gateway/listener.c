@@ -148,6 +148,17 @@ static void turn_away(struct listener *l, int fd, const struct ip *ip)
                 STR_ARG(l->conf->at), text);
 }
 
+/* The bound is of the whole process, and by default that of open files, which nobody wrote down. */
+static void full_tell(struct listener *l)
+{
+    static struct log_limit limit;
+    bool set = l->view->snap->max_connections != 0;
+    metric_add(&l->worker->metrics, METRIC_client_connections_refused_total, 1);
+    log_limited(&limit, LOG_WARN, "listener", STR_FMT ": a connection is refused: %llu are open, as many as %s",
+                STR_ARG(l->conf->at), (unsigned long long)l->worker->max_connections,
+                set ? "max_connections allows" : "the limit of open files allows; max_connections is not set");
+}
+
 static void greedy_tell(struct listener *l, const struct ip *peer, enum reason why)
 {
     static struct log_limit limit;
@@ -205,7 +216,7 @@ static bool accept_one(struct listener *l)
     }
     if (atomic_fetch_add_explicit(w->open_connections, 1, memory_order_relaxed) >= w->max_connections) {
         atomic_fetch_sub_explicit(w->open_connections, 1, memory_order_relaxed);
-        metric_add(&w->metrics, METRIC_client_connections_refused_total, 1);
+        full_tell(l);
         refuse(l, fd, &(struct admission){.refused = REASON_connections, .wait = NSEC_PER_SEC});
         return true;
     }

@@ -23,6 +23,8 @@ class Connections(Case):
             except Closed:
                 pass
         self.assertGreaterEqual(w.metrics()["weir_client_connections_refused_total"], 1)
+        self.assertIn(b"listener: 127.0.0.1:%d: a connection is refused: 10 are open, as many as max_connections allows" % w.port,
+                      w.stderr())
         peers.pop().close()
 
         def free():
