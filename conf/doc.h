@@ -17,8 +17,8 @@ void doc_schema(struct page *, const struct filter *const *filters);        /* J
 void doc_schema_included(struct page *);     /* that of included files; refers to the former as weir.schema.json */
 
 /* What one word means, as text for a terminal: a key by its path ("upstreams.health.every", names and indices may stand in
- * it as they do in a file), a filter, a filter's option, a reason. A last part alone will do if only one key has it. False: it
- * means nothing, and the page says what may have been meant. */
+ * it as they do in a file), a filter, a filter's option, a reason, a fault. A last part alone will do if only one key has it.
+ * False: it means nothing, and the page says what may have been meant. */
 bool doc_word(struct page *, const struct filter *const *filters, struct str word);
 
 #endif

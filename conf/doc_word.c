@@ -14,6 +14,7 @@
 #include "conf/named.h"
 #include "conf/schema.h"
 #include "conf/yaml.h"
+#include "http/parse.h"
 #include "lib/page.h"
 #include "reason.h"
 
@@ -86,6 +87,21 @@ static bool reason_print(struct page *out, struct str word)
             page_printf(out, "; answered with %d %s", reason_status(reason), reason_title(reason));
         page_printf(out, "\n");
         wrapped_print(out, 4, reason_detail(reason));
+        return true;
+    }
+    return false;
+}
+
+/* What stands beside a reason in the access log when a message broke a rule. */
+static bool fault_print(struct page *out, struct str word, const char *before)
+{
+    for (int f = FAULT_NONE + 1; f < FAULT_COUNT; f++) {
+        enum http_fault fault = (enum http_fault)f;
+        if (!str_eq(word, str_c(http_fault_name(fault))))
+            continue;
+        page_printf(out, "%s%s\n    fault of a message, in the access log beside the reason; of a request answered with %d, of an "
+                    "answer with 502\n", before, http_fault_name(fault), http_fault_status(fault));
+        wrapped_print(out, 4, http_fault_text(fault));
         return true;
     }
     return false;
@@ -262,10 +278,15 @@ bool doc_word(struct page *out, const struct filter *const *filters, struct str 
     if (s.n) {
         if (s.n == 1 && !s.found[0].common)
             others_print(out, &s.found[0], filters);
+        (void)fault_print(out, word, "\n");
         return true;
     }
+    if (fault_print(out, word, ""))
+        return true;
     for (int r = 0; r < REASON_COUNT; r++)
         near_try(&s, str_c(reason_name((enum reason)r)));
+    for (int f = FAULT_NONE + 1; f < FAULT_COUNT; f++)
+        near_try(&s, str_c(http_fault_name((enum http_fault)f)));
     page_printf(out, "nothing is called \"%s\"%s\n", quoted(word).text, nearest_hint(&s.near).text);
     return false;
 }

@@ -51,8 +51,9 @@ const struct verb verbs_all[] = {
      "Forces a breaker of a running gateway open or closed, or lets it decide again.", WHERE "."},
     {"mock", mock_main, "mock [OPTIONS]", "A small upstream to try things against.", "weir mock --help lists its options."},
     {"doc", verb_doc, "doc [KEY]\ndoc --man 1|5", "The reference of the configuration, or of one key of it.",
-     "KEY is a path such as `upstreams.health.every`, a filter, an option's name, a code of an error such as `E012`, or a reason "
-     "of a refusal such as `queue_full`. --man prints the manual pages `weir`(1) and `weir.yaml`(5)."},
+     "KEY is a path such as `upstreams.health.every`, a filter, an option's name, a code of an error such as `E012`, a reason of "
+     "a refusal such as `queue_full`, or a fault of a message such as `not_http`. --man prints the manual pages `weir`(1) and "
+     "`weir.yaml`(5)."},
     {"schema", verb_schema, "schema [--included]", "The configuration as a JSON Schema, for editors.",
      "An editor that knows JSON Schema looks for `# yaml-language-server: $schema=PATH` in the first line of a file. "
      "--included prints the schema of files that are included; it refers to the other one, which stands beside it as "

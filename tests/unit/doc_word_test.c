@@ -80,6 +80,16 @@ TEST(reasons_are_words_too)
     word_is("queue_full", true, "queue_full\n    reason why a request ended as it did; answered with 503 Service Unavailable\n");
 }
 
+TEST(faults_of_the_access_log_are_words_too)
+{
+    word_is("not_http", true, "not_http\n    fault of a message, in the access log beside the reason; of a request answered with 400, of "
+            "an answer with 502\n    This is no HTTP/1.x message; perhaps TLS");
+    word_has("method", "\nmethod\n    fault of a message", true);     /* and a key */
+    word_is("method", true, "routes.match.method\n");
+    word_is("none", true, "none\n    reason why");
+    word_is("host_mising", false, "nothing is called \"host_mising\"; did you mean \"host_missing\"?");
+}
+
 TEST(codes_say_what_to_do)
 {
     word_is("E012", true, "E012 unknown_key\n    There is no such key here.\n\n    Check its spelling");
