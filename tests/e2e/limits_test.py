@@ -79,7 +79,7 @@ class Connections(Case):
 
     def test_a_trusted_proxy_stands_for_many(self):
         w = self.proxy(self.mock(), top="trusted_proxies: 127.0.0.0/30",
-                       listen='[{at: "127.0.0.1:@PORT@", per_address: {connections: 1, rate: 1/h}}]')
+                       listen='[{at: "127.0.0.1:@PORT@", per_address: {connections: 2, rate: 1/h}}]')
         for _ in range(5):
             self.assertIsNone(self.refused(w))
         self.assertIsNone(self.refused(w, "127.0.0.9"))
