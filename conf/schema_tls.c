@@ -199,6 +199,9 @@ const struct field schema_tls_fields[] = {
     {.key = "tickets", .type = FIELD_BOOL, .offset = offsetof(struct tls_conf, tickets), .fallback = "true",
      .help = "Whether callers may resume a session within two hours and so save a handshake. Keys of tickets change every hour and "
              "stay in memory."},
+    {.key = "strict_sni", .type = FIELD_BOOL, .offset = offsetof(struct tls_conf, strict_sni), .fallback = "false",
+     .help = "`true`: callers that ask for a name which no certificate has, or for none, are refused (alert `unrecognized_name`) "
+             "and shown no certificate, so that whoever scans addresses does not learn names."},
     {.key = "clients", .type = FIELD_MAP, .sub = client_fields, .help = "Callers are asked for a certificate."},
     {.type = FIELD_END},
 };

@@ -46,6 +46,7 @@ struct tls_conf {
     size_t n;
     int profile;                     /* enum tls_profile */
     bool tickets;
+    bool strict_sni;                 /* whoever names none of their names is refused */
     struct {                         /* certificates of callers */
         struct str ca;               /* a file in PEM; "": none are asked for */
         struct str crl;              /* a file in PEM with their lists of revoked certificates; "": none are looked at */

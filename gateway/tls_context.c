@@ -65,6 +65,7 @@ struct tls_server {
     struct site_name *names;         /* sorted, each once */
     size_t n_names;
     bool tells;
+    bool strict;                     /* nobody gets the first one for want of another */
     unsigned char asks[1 + 32];      /* whether callers show a certificate and have to, and of which CAs */
 };
 
@@ -118,7 +119,7 @@ static const struct site *name_find(const struct tls_server *s, struct str name)
     return NULL;
 }
 
-SSL_CTX *tls_server_find(const struct tls_server *s, struct str name)
+static const struct site *site_find(const struct tls_server *s, struct str name)
 {
     char lower[HELLO_NAME_MAX + 1];
     const struct site *site = NULL;
@@ -134,7 +135,13 @@ SSL_CTX *tls_server_find(const struct tls_server *s, struct str name)
             site = name_find(s, str_of(dot - 1, name.len - (size_t)(dot - 1 - lower)));
         }
     }
-    return (site ? site : s->sites)->ctx;
+    return site;
+}
+
+SSL_CTX *tls_server_find(const struct tls_server *s, struct str name)
+{
+    const struct site *site = site_find(s, name);
+    return site ? site->ctx : s->strict ? NULL : s->sites->ctx;
 }
 
 /* The host name of a server_name extension (RFC 6066 3): a list with one name of type 0. */
@@ -151,12 +158,14 @@ static int hello_came(SSL *ssl, int *alert, void *arg)
 {
     const unsigned char *at = NULL;
     size_t len = 0;
-    (void)alert;
-    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &at, &len) == 1) {
-        SSL_CTX *ctx = tls_server_find(arg, hello_name(at, len));
-        if (ctx != SSL_get_SSL_CTX(ssl))
-            SSL_set_SSL_CTX(ssl, ctx);
+    bool named = SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &at, &len) == 1;
+    SSL_CTX *ctx = tls_server_find(arg, named ? hello_name(at, len) : (struct str){NULL, 0});
+    if (!ctx) {
+        *alert = SSL_AD_UNRECOGNIZED_NAME;
+        return SSL_CLIENT_HELLO_ERROR;
     }
+    if (ctx != SSL_get_SSL_CTX(ssl))
+        SSL_set_SSL_CTX(ssl, ctx);
     return SSL_CLIENT_HELLO_SUCCESS;
 }
 
@@ -417,6 +426,7 @@ static int server_make(struct snapshot *snap, const struct snapshot *running, co
     m.server->sites = arena_zalloc(&m.server->arena, conf->n * sizeof *m.server->sites);
     m.server->at = arena_copy(&m.server->arena, listen->at);
     m.server->tells = conf->clients.header.len > 0;
+    m.server->strict = conf->strict_sni;
     if (conf->clients.ca.len)
         res = tls_authorities_read(&m.files, yaml_get(conf->node, "clients"), conf->clients.ca, conf->clients.crl, &m.clients);
     m.server->asks[0] = m.clients.store ? conf->clients.optional ? 2 : 1 : 0;

@@ -32,7 +32,8 @@ bool tls_asks_alike(const struct tls_conf *, const struct tls_conf *);
 void tls_server_ref(struct tls_server *);            /* any thread */
 void tls_server_unref(struct tls_server **);         /* any thread; the last one frees */
 
-/* For the certificate that a caller gets: the context of that name (SNI, any case, a dot at its end or not), or the first. */
+/* For the certificate that a caller gets: the context of that name (SNI, any case, a dot at its end or not), or the first; NULL:
+ * strict_sni has none for it. */
 SSL_CTX *tls_server_find(const struct tls_server *, struct str name);
 
 #endif

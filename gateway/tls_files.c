@@ -40,6 +40,8 @@ struct tls_reason tls_reason(void)
         if (!says_nothing(next))
             code = next;
     const char *word = code ? ERR_reason_error_string(code) : NULL;
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CALLBACK_FAILED)       /* hello_came() alone fails */
+        word = "no certificate has the name that it asked for, if any (tls.strict_sni)";
     bool cut = ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_BAD_END_LINE;
     if (word)
         (void)snprintf(r.text, sizeof r.text, "%s%s", word, cut ? ": the file ends in the middle of it (half written?)" : "");

@@ -208,6 +208,17 @@ class Names(Tls):
             c = self.context(minimum_version=version, maximum_version=version)
             self.assertEqual(self.ask(w, context=c).status, 200)
 
+    def test_strict_sni(self):
+        other = self.ca.issue("other", "DNS:other.example")
+        w = self.gate(certificates=[(self.pem, self.key), other], more=", strict_sni: true")
+        for name, subject in (("test.example", "site"), ("Other.Example", "other"), ("a.wild.example", "site")):
+            self.assertEqual(self.subject(w, name), subject)
+        for name in ("nobody.example", "a.b.wild.example", "example", None):
+            with self.assertRaises(ssl.SSLError) as caught:
+                self.subject(w, name)
+            self.assertIn("UNRECOGNIZED_NAME", str(caught.exception).upper().replace(" ", "_"))
+        self.assertIn(b"handshake failed: no certificate has the name that it asked for, if any (tls.strict_sni)", w.stderr())
+
     def test_staple(self):
         staple = self.ca.staple("site", self.pem, 2)
         w = self.proxy(self.mock(), listen="[{at: '127.0.0.1:@PORT@', tls: {certificates: {certificate: %s, key: %s, ocsp: %s}}}]"
