@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which of several limits answers, and whom it names. */
+/* Which of several limits answers, and whom it names; what is said then, to the byte. */
 #include "actor.h"
 
 static const struct filter actor = ACTOR("actor"), giver = ACTOR("giver");
@@ -81,4 +81,48 @@ TEST(a_failure_names_who_failed)
     EXPECT_HAS(c, "\"policy\":\"second\"");
     EXPECT(!strstr(actor_noted, "peek"));
     PLAY_END(s);
+}
+
+/* A detail of its own stands in the place of the table's. */
+TEST(a_problem_document_is_whole)
+{
+    static const char yaml[] = SIM_HEAD "routes:\n  - {match: /a/, filters: [https_redirect], respond: {status: 200}}\n";
+    static const struct { const char *ask, *body; } rows[] = {
+        {"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+         "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no route matches\","
+         "\"reason\":\"no_route\"}\n"},
+        {"GET /a/ HTTP/1.0\r\n\r\n",
+         "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+         "\"detail\":\"without Host nobody can be sent to https\","
+         "\"reason\":\"bad_request\",\"policy\":\"route /a/ https_redirect\"}\n"},
+    };
+    for (size_t i = 0; i < array_len(rows); i++) {
+        test_row("%zu", i);
+        struct sim *s = sim_new(yaml);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, rows[i].ask);
+        EXPECT_STR_EQ(sim_body(c), str_c(rows[i].body));
+        SIM_END(s);
+    }
+}
+
+/* Short lines are copied into one run, long ones go by reference; a line does not see which. */
+TEST(fields_of_any_length_are_written_in_order)
+{
+    static const size_t lens[][3] = {{1, 2, 3}, {1000, 1000, 1000}, {3, 4000, 3}, {2043, 1, 1}, {2044, 2045, 2043}};
+    static char value[3][4001], yaml[16000], want[16000];
+    for (size_t i = 0; i < array_len(lens); i++) {
+        test_row("%zu", i);
+        for (size_t k = 0; k < 3; k++)
+            snprintf(value[k], sizeof value[k], "%0*d", (int)lens[i][k], (int)k + 1);
+        snprintf(yaml, sizeof yaml, SIM_HEAD "routes:\n  - {match: /, respond: {status: 200, body: ok, headers: "
+                 "{X-A: \"%s\", X-B: \"%s\", X-C: \"%s\"}}}\n", value[0], value[1], value[2]);
+        snprintf(want, sizeof want, "\r\nX-A: %s\r\nX-B: %s\r\nX-C: %s\r\nContent-Length: 2\r\n\r\nok",
+                 value[0], value[1], value[2]);
+        struct sim *s = sim_new(yaml);
+        struct sim_conn *c = sim_client(s);
+        sim_say(c, GET);
+        EXPECT_HAS(c, want);
+        SIM_END(s);
+    }
 }

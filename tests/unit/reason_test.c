@@ -30,7 +30,7 @@ TEST(every_row_can_be_shown)
         EXPECT(strlen(name) > 0 && strlen(name) <= 32);
         EXPECT_EQ(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name));
         /* Stands in a JSON string and a metric's label as it is. */
-        EXPECT(!strpbrk(reason_detail((enum reason)r), "\"\\\r\n"));
+        EXPECT(!strpbrk(reason_detail((enum reason)r), "\"\\\r\n") && !strpbrk(reason_title((enum reason)r), "\"\\\r\n"));
         for (int other = 0; other < r; other++)
             EXPECT(strcmp(name, reason_name((enum reason)other)) != 0);
     }
