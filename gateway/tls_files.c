@@ -380,6 +380,8 @@ static bool is_about(OCSP_SINGLERESP *single, const X509 *certificate)
            && len == (unsigned)ASN1_STRING_length(name) && memcmp(issuer, ASN1_STRING_get0_data(name), len) == 0;
 }
 
+static const char of_another[] = "it is about another certificate";
+
 /* What is wrong with it; NULL: nothing. *until: wall, s. */
 static const char *basic_check(OCSP_BASICRESP *basic, const X509 *certificate, uint64_t *until)
 {
@@ -396,7 +398,7 @@ static const char *basic_check(OCSP_BASICRESP *basic, const X509 *certificate, u
             *until = (uint64_t)timegm(&tm);
         return NULL;
     }
-    return "it is about another certificate";
+    return of_another;
 }
 
 static const char *response_check(const struct tls_bytes *b, const X509 *certificate, uint64_t *until)
@@ -415,7 +417,8 @@ static const char *response_check(const struct tls_bytes *b, const X509 *certifi
     return why;
 }
 
-/* One out of date is not sent, and no reason to stop: whoever renews certificates need not be who renews these. */
+/* One out of date is not sent, nor one about the certificate that was there before, and neither is a reason to stop: whoever renews
+ * certificates need not be who renews these. */
 static int ocsp_take(const struct tls_files *f, const struct tls_pair *conf, struct arena *arena, struct tls_identity *id)
 {
     struct tls_bytes b;
@@ -427,6 +430,10 @@ static int ocsp_take(const struct tls_files *f, const struct tls_pair *conf, str
     if (!why)
         id->ocsp = arena_copy(arena, b.text);
     tls_bytes_fini(&b);
+    if (why == of_another) {
+        tls_files_warn(f, conf->node, "ocsp", CODE_ocsp_other, conf->ocsp, "it is about another certificate, and will not be sent");
+        return 0;
+    }
     if (why)
         return tls_files_wrong(f, conf->node, "ocsp", CODE_ocsp_file, conf->ocsp, why);
     if (id->ocsp_until <= clock_wall(&clock_real) / NSEC_PER_SEC)
