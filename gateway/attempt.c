@@ -141,9 +141,9 @@ void attempt_finish(struct request *r, enum ended_by by, enum reason reason)
     if (!told && by != BY_CLIENT && by != BY_US) {
         static struct log_limit limit;
         const char *why = a->fault && strcmp(a->fault, reason_name(reason)) != 0 ? a->fault : NULL;
-        log_limited(&limit, LOG_WARN, "upstream", STR_FMT "%s%s: %s%s%s", STR_ARG(r->leg.conf->name),
-                    a->endpoint ? ": " : "", a->endpoint ? a->endpoint->url.at : "", reason_name(reason), why ? ": " : "",
-                    why ? why : "");
+        log_limited(a->endpoint ? &a->endpoint->failures : &limit, LOG_WARN, "upstream", STR_FMT "%s%s: %s%s%s",
+                    STR_ARG(r->leg.conf->name), a->endpoint ? ": " : "", a->endpoint ? a->endpoint->url.at : "",
+                    reason_name(reason), why ? ": " : "", why ? why : "");
     }
 }
 

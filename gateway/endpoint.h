@@ -8,6 +8,7 @@
 #include "conf/snapshot.h"
 #include "health.h"
 #include "lib/list.h"
+#include "lib/log.h"
 #include "tls_session.h"
 
 /*
@@ -32,6 +33,7 @@ struct endpoint {
     unsigned in_flight;                      /* attempts, of all views */
     bool http10;                             /* it answered as HTTP/1.0 last */
     uint16_t port;
+    struct log_limit failures;               /* of the lines about them: each endpoint has its own, or one hides the others */
     struct health_endpoint *health;          /* for the count of what is in flight; kept open by each view that has it */
     struct tls_client *tls;                  /* of https; one reference, to the newest configuration's that has it */
     struct tls_session session;              /* to be resumed; `epoch` changes with what `tls` says */

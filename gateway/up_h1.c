@@ -213,13 +213,12 @@ static bool is_callers_doing(const struct request *r, struct tls_failure failure
 
 void upconn_fail_tls(struct upconn *c, struct tls_failure failure)
 {
-    static struct log_limit limit;
     struct request *r = c->up.att->req;
     struct str name = name_of(c->endpoint, r);
     const char *text = failure.text ? failure.text : "write_failed";
     metric_add(&c->s.worker->metrics, METRIC_upstream_tls_handshakes_failed_total, 1);
-    log_limited(&limit, LOG_WARN, "upstream", STR_FMT ": %s: %s: %s (name " STR_FMT ")", STR_ARG(r->leg.conf->name),
-                c->endpoint->url.at, reason_name(REASON_tls_failed), text, STR_ARG(name));
+    log_limited(&c->endpoint->failures, LOG_WARN, "upstream", STR_FMT ": %s: %s: %s (name " STR_FMT ")",
+                STR_ARG(r->leg.conf->name), c->endpoint->url.at, reason_name(REASON_tls_failed), text, STR_ARG(name));
     if (is_callers_doing(r, failure))
         r->att.whose = BY_CLIENT;
     upconn_fail(c, REASON_tls_failed, text);

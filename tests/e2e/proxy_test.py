@@ -133,6 +133,16 @@ routes: [{match: /, respond: {status: 200, body: hello}}]
 
 
 class Upstreams(Case):
+    def test_each_endpoint_that_fails_is_named(self):
+        dead = [free_port() for _ in range(4)]
+        w = self.weir("version: 1\nworkers: 1\nlisten: '127.0.0.1:@PORT@'\nadmin: '127.0.0.1:@ADMIN@'\nupstreams:\n%sroutes:\n%s" % (
+            "".join("  u%d: {endpoints: 'http://127.0.0.1:%d'}\n" % (n, p) for n, p in enumerate(dead)),
+            "".join("  - {match: /%d, upstream: u%d}\n" % (n, n) for n in range(len(dead)))))
+        for n in range(len(dead)):
+            self.assertEqual(w.ask("/%d" % n).status, 502)
+        for n, port in enumerate(dead):
+            self.assertIn(b"u%d: http://127.0.0.1:%d: " % (n, port), w.stderr())
+
     def test_http_1_0_upstream(self):
         def script(peer, _):
             peer.read_request()
