@@ -464,7 +464,11 @@ int control_run(const char *path)
         log_error("control", "%s", err_format(&err, text, sizeof text));
     }
     control_fini(&c);
-    if (status == EXIT_FINE && c.cut > 0)
+    if (status == EXIT_FINE && c.cut > 0) {
+        log_warn("control", "stopped; requests cut: %u", c.cut);
         status = EXIT_CUT;
+    } else if (status == EXIT_FINE) {
+        log_info("control", "stopped; nothing was cut");
+    }
     return status;
 }

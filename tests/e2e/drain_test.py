@@ -34,6 +34,7 @@ class Drain(Case):
             self.assertTrue(p.ended())
             self.assertTrue(idle.ended())
         self.assertEqual(w.wait(), 0)
+        self.assertTrue(w.stderr().endswith(b" info control: stopped; nothing was cut\n"))
 
     def test_a_stream_ends_well(self):
         w = self.proxy(self.mock())
@@ -101,6 +102,7 @@ class Drain(Case):
                 p.read_response()
                 raise Closed        # an answer that says why is as good
         self.assertEqual(w.wait(), 3)
+        self.assertTrue(w.stderr().endswith(b" warn control: stopped; requests cut: 1\n"))
 
     def test_delay_goes_on_accepting(self):
         w = self.proxy(self.mock(), top="drain: {delay: 800ms}")
