@@ -229,9 +229,10 @@ static uint64_t resident(const struct memory *m)
 
 uint64_t memory_used(struct memory *m)
 {
+    bool more = giving_back(m);      /* asked before: what is given back meanwhile may be missed */
     if (m->trim)
         mem_trim();
-    m->trim = m->trim && giving_back(m);
+    m->trim = m->trim && more;
     return resident(m);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memory.h"
 
+#include <dlfcn.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +166,44 @@ TEST(what_is_given_back_is_the_systems)
     look(m, &w, 850 * MIB, 1000 * SEC);
     EXPECT(memory_used(m) + BLOCKS * ARENA_BLOCK / 2 < before);
     mem_free(behind);
+    memory_end(m);
+    worker_fini(&w);
+    memory_free(&m);
+}
+
+static unsigned trims;
+static struct worker *gives;         /* back what it was told to, right after a trim */
+
+/* In place of the C library's, which it calls. */
+int malloc_trim(size_t pad)
+{
+    int (*next)(size_t) = NULL;
+    void *at = dlsym(RTLD_NEXT, "malloc_trim");
+    memcpy(&next, &at, sizeof next);
+    int res = next ? next(pad) : 0;
+    trims++;
+    if (gives)
+        (void)mailbox_drain(&gives->mailbox, gives);
+    return res;
+}
+
+TEST(what_is_given_back_during_a_trim_is_not_missed)
+{
+    struct worker w;
+    struct memory *m = memory_new(NULL);
+    worker_init(&w, 0, &clock_real, 1, false);
+    memory_begin(m, &w, 1);
+    memory_set(m, 1000 * MIB);
+    memory_look(m, 850 * MIB, 1000 * SEC);
+    gives = &w;
+    trims = 0;
+    (void)memory_used(m);
+    gives = NULL;
+    EXPECT_EQ(trims, 1);
+    (void)memory_used(m);
+    EXPECT_EQ(trims, 2);
+    (void)memory_used(m);
+    EXPECT_EQ(trims, 2);
     memory_end(m);
     worker_fini(&w);
     memory_free(&m);
