@@ -7,7 +7,8 @@
  * as a byte waits here (respond.c), and goes on when its sink has taken all. That needs the sinks alone.
  *
  * A body that has not begun waits. Its request may hold a slot that another one needs, whose body is here already. Such a
- * circle is broken twice: the request's deadline runs, and one body a look and worker is let in whatever the stage says.
+ * circle is broken twice: the request's deadline runs, and every quarter of a second one body a worker is let in, whatever the
+ * stage says.
  */
 #include "relief.h"
 
