@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -58,12 +59,14 @@ static void authority_add(struct tls_authorities *a, X509 *ca)
         ERR_clear_error();           /* it stands there twice */
 }
 
-static void name_warn(const struct tls_files *f, const struct yaml_node *node, struct str path, const X509_NAME *name)
+/* The CA's name stands behind `none`. */
+static void name_warn(const struct tls_files *f, const struct yaml_node *node, struct str path, const char *none,
+                      const X509_NAME *name)
 {
-    char why[300];
+    char why[400];
     struct arena arena;
     arena_init(&arena, NULL);
-    (void)snprintf(why, sizeof why, "it has no list in force of \"%s\": no certificate of that CA is taken",
+    (void)snprintf(why, sizeof why, "%s \"%s\": no certificate of that CA is taken", none,
                    quoted(tls_name_text(name, &arena)).text);
     tls_files_warn(f, node, "crl", CODE_no_crl, path, why);
     arena_fini(&arena);
@@ -120,13 +123,18 @@ static int list_add(const struct tls_files *f, const struct yaml_node *node, str
 static void lists_look(const struct tls_files *f, const struct yaml_node *node, struct str path, const STACK_OF(X509_CRL) *lists,
                        const STACK_OF(X509) *cas)
 {
-    for (int i = 0; i < sk_X509_num(cas); i++)
-        if (!lists_hold(lists, X509_get_subject_name(sk_X509_value(cas, i))))
-            name_warn(f, node, path, X509_get_subject_name(sk_X509_value(cas, i)));
+    static const char none[] = "it has no list in force of", mute[] = "no list counts without cRLSign in the keyUsage of";
+    for (int i = 0; i < sk_X509_num(cas); i++) {
+        X509 *ca = sk_X509_value(cas, i);
+        if (!lists_hold(lists, X509_get_subject_name(ca)))
+            name_warn(f, node, path, none, X509_get_subject_name(ca));
+        else if (!(X509_get_key_usage(ca) & KU_CRL_SIGN))
+            name_warn(f, node, path, mute, X509_get_subject_name(ca));
+    }
     for (int i = 0; i < sk_X509_CRL_num(lists); i++) {
         const X509_NAME *of = X509_CRL_get_issuer(sk_X509_CRL_value(lists, i));
         if (!is_among(cas, of) && !lists_hold(lists, of))
-            name_warn(f, node, path, of);
+            name_warn(f, node, path, none, of);
     }
 }
 

@@ -17,11 +17,11 @@ KEYS = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": [
 
 
 class CA:
-    def __init__(self, directory, name="ca", subject=None):
+    def __init__(self, directory, name="ca", subject=None, usage="keyCertSign,cRLSign"):
         self.directory, self.name, self.serial = directory, name, 1
         self.pem, self.key = self.path(name + ".pem"), self.path(name + ".key")
         run("req", "-x509", *KEYS["ec"], "-nodes", "-keyout", self.key, "-out", self.pem, "-days", "30", "-subj",
-            "/CN=" + (subject or name), "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+            "/CN=" + (subject or name), "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical," + usage)
 
     def path(self, name):
         return os.path.join(self.directory, name)

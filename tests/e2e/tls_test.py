@@ -434,6 +434,17 @@ routes:
         self.refused(w, b"CRL has expired", context=self.with_certificate(self.mine))
         self.assertEqual(w.metrics()['weir_tls_crl_expiry_timestamp_seconds{crl="%s"}' % self.ca.path("ended.crl")],
                          calendar.timegm((2021, 1, 1, 0, 0, 0)))
+
+    def test_lists_of_a_ca_that_may_sign_none(self):
+        ca = CA(self.directory, "mute", usage="keyCertSign")
+        crl, mine = ca.crl("mute.crl"), ca.issue("muted", use="clientAuth")
+        w = self.gate(self.up, more=", clients: {ca: %s, crl: %s}" % (ca.pem, crl))
+        self.refused(w, b"key usage does not include CRL signing", context=self.with_certificate(mine))
+        status, text = self.check(open(w.conf_path).read())
+        self.assertEqual(status, 0, text)
+        self.assertIn('W014: crl "%s": no list counts without cRLSign in the keyUsage of "CN=mute": no certificate of that CA is taken'
+                      % crl, text)
+
     def test_a_plan_says_that_other_cas_stand_in_the_file(self):
         def planned():
             return subprocess.run([WEIR, "plan", "-c", w.conf_path], capture_output=True, timeout=20).stdout.decode()
