@@ -89,10 +89,12 @@ void h1_put_end(struct stream *s, const struct http_head *h)
         PUT_LIT(s, "\r\n");
 }
 
+static size_t chunk_room(struct str data) { return CHUNKED_HEAD_MAX + data.len + 2; }
+
 /* A short one, such as an event of a stream, is one run: to send that takes a cheaper call than several do. */
 static void put_short_chunk(struct stream *s, struct str data)
 {
-    char *chunk = stream_room_short(s, CHUNKED_HEAD_MAX + data.len + 2), *p = chunk;
+    char *chunk = stream_room_short(s, chunk_room(data)), *p = chunk;
     p += chunked_head(p, data.len);
     p = (char *)memcpy(p, data.at, data.len) + data.len;
     *p++ = '\r';
@@ -105,7 +107,8 @@ void h1_put_chunk(struct stream *s, struct str data)
     char head[CHUNKED_HEAD_MAX];
     if (data.len == 0)
         return;
-    if (data.len <= STREAM_SHORT) {
+    /* Of many, those that would have the others written first go by reference: one call takes more of them so. */
+    if (data.len <= STREAM_SHORT && stream_has_short(s, chunk_room(data))) {
         put_short_chunk(s, data);
         return;
     }

@@ -129,11 +129,17 @@ void stream_put_slow(struct stream *s, const void *at, size_t len)
     g->v[g->n++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = len};
 }
 
+bool stream_has_short(const struct stream *s, size_t len)
+{
+    const struct gather *g = &s->worker->gather;
+    return g->owner != s || g->small_used + len <= GATHER_SMALL;
+}
+
 char *stream_room_short(struct stream *s, size_t len)
 {
     struct gather *g = &s->worker->gather;
     check(len <= GATHER_SMALL);
-    if (g->owner != s || g->small_used + len > GATHER_SMALL || g->n == GATHER_MAX)
+    if (g->owner != s || g->n == GATHER_MAX || !stream_has_short(s, len))
         worker_flush(s->worker);     /* which empties the small bytes */
     return g->small + g->small_used;
 }

@@ -97,6 +97,8 @@ void stream_put_copy(struct stream *, const void *at, size_t len);     /* for by
  * else of the stream is called between the two. */
 char *stream_room_short(struct stream *, size_t len);
 void stream_put_short(struct stream *, const char *at, size_t len);
+/* Is there such room behind what is gathered of it? If not, all that is written first. */
+bool stream_has_short(const struct stream *, size_t len);
 /* Writes what is gathered for it; returns the bytes that are still to go. */
 size_t stream_flush(struct stream *);
 size_t stream_backlog(const struct stream *);       /* without what is gathered */
