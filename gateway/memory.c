@@ -4,10 +4,12 @@
  *
  * Resident memory is what the kernel ends a process for, whoever asked for it: buffers, TLS, the C library's own. Counting
  * what weir hands out would miss a half of that. It has one flaw, that what was freed may still be resident; so before a stage
- * is entered the workers give their free lists back, and again every GIVE_NS while it lasts, and the C library is asked to do
- * the same with what it got from them, right before the next look. Between two looks the streams' own bounds hold, one by one;
- * how many of them begin is held by nothing but the next look. So it comes after NEAR_NS once half of the bound is in use: at
- * 20 KiB for each of 5,000 new connections a second that is 2 MiB between two looks, and a read of 20 bytes costs nothing.
+ * is entered the workers give their free lists back, and again every GIVE_NS while it lasts; when all have, the C library is
+ * asked to do the same with what it got from them, before the next look.
+ *
+ * Between two looks the streams' own bounds hold, one by one; how many of them begin is held by nothing but the next look. So
+ * it comes after NEAR_NS once half of the bound is in use: at 20 KiB for each of 5,000 new connections a second that is 2 MiB
+ * between two looks, and a read of 20 bytes costs nothing.
  *
  * The marks are shares of the bound, and a stage is left 5 % below its mark, so that it is not entered and left by the
  * same few requests.
@@ -229,10 +231,10 @@ static uint64_t resident(const struct memory *m)
 
 uint64_t memory_used(struct memory *m)
 {
-    bool more = giving_back(m);      /* asked before: what is given back meanwhile may be missed */
-    if (m->trim)
+    if (m->trim && !giving_back(m)) {
+        m->trim = false;
         mem_trim();
-    m->trim = m->trim && more;
+    }
     return resident(m);
 }
 

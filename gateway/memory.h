@@ -27,7 +27,7 @@ void memory_set(struct memory *, uint64_t limit);
 void memory_end(struct memory *);
 /* When all workers are gone, with their mail; NULL is legal. */
 void memory_free(struct memory **);
-/* What the process has, in bytes. If it was to give back since the last time, what is free goes to the system first. */
+/* What the process has, in bytes. When all workers have given back what they were told to, that goes to the system first. */
 uint64_t memory_used(struct memory *);
 /* One look at `used` bytes: changes the stage, tells the workers. */
 void memory_look(struct memory *, uint64_t used, uint64_t now);
