@@ -309,7 +309,9 @@ class Endpoint:
         except asyncio.CancelledError:
             return
         except Exception as e:
-            self.ledger.problem("endpoint: %r" % e)
+            # To write behind the end is an AttributeError of asyncio's TLS transport, and OSError of all others.
+            if not (isinstance(e, AttributeError) and writer.is_closing()):
+                self.ledger.problem("endpoint: %r" % e)
         finally:
             del self.conns[conn]
             writer.close()
