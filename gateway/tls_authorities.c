@@ -42,12 +42,12 @@ static struct tls_trusted *trusted_add(struct snapshot *snap, struct str path, s
     return t;
 }
 
-/* Both files make one. */
-static void digest_add(struct tls_authorities *a, const struct tls_trusted *file)
+/* Both files make one; of the bytes that were read just now, whatever an earlier reading of the same file gave. */
+static void digest_add(struct tls_authorities *a, struct str text)
 {
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     check(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(md, a->digest, sizeof a->digest) == 1
-          && EVP_DigestUpdate(md, file->print, sizeof file->print) == 1 && EVP_DigestFinal_ex(md, a->digest, NULL) == 1);
+          && EVP_DigestUpdate(md, text.at, text.len) == 1 && EVP_DigestFinal_ex(md, a->digest, NULL) == 1);
     EVP_MD_CTX_free(md);
 }
 
@@ -189,7 +189,7 @@ static int lists_take(const struct tls_files *f, const struct yaml_node *node, s
     STACK_OF(X509_CRL) *all = lists_read(&b);
     struct tls_trusted *file = trusted_add(f->snap, path, b.text);
     file->lists = true;
-    digest_add(a, file);
+    digest_add(a, b.text);
     tls_bytes_fini(&b);
     if (!all || sk_X509_CRL_num(all) == 0)
         res = tls_files_wrong(f, node, "crl", CODE_crl_file, path, all ? "it holds no list in PEM" : tls_reason().text);
@@ -214,7 +214,8 @@ int tls_authorities_read(const struct tls_files *f, const struct yaml_node *node
     BIO *bio = tls_bytes_bio(&b);
     STACK_OF(X509) *all = tls_certificates_read(bio);
     BIO_free(bio);
-    digest_add(a, trusted_add(f->snap, ca, b.text));
+    (void)trusted_add(f->snap, ca, b.text);
+    digest_add(a, b.text);
     tls_bytes_fini(&b);
     if (!all || sk_X509_num(all) == 0) {
         int res = tls_files_wrong(f, node, "ca", CODE_ca_file, ca, all ? "it holds no certificate in PEM" : tls_reason().text);
