@@ -58,7 +58,7 @@ struct memory {
     enum memory_stage stage;
     uint64_t told;                   /* when all workers were told their stage last, new or not */
     uint64_t gave;                   /* when free lists were given back last; 0: never */
-    bool trim;                       /* since the last look */
+    bool trim;                       /* when all have given back */
     uint64_t entered;                /* how often a stage was entered */
 };
 
