@@ -7,7 +7,6 @@ import platform
 from harness import *
 
 
-
 def output(*args):
     return subprocess.run(args, capture_output=True, text=True, check=True, timeout=120).stdout
 

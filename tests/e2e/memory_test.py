@@ -38,7 +38,7 @@ class Guard(Case):
                 if most >= 2:
                     break
         wait_until("a stage", lambda: self.stage(w) >= 1 or most >= 1)
-        self.assertLess(w.rss(), limit * 1.2, "%d readers, stage %d" % (len(peers), most))
+        self.assertLess(w.rss(), limit * 1.1, "%d readers, stage %d" % (len(peers), most))
         self.assertIn(b"MiB are in use: ", w.stderr())
         for p in peers:
             p.reset()

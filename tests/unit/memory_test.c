@@ -74,6 +74,25 @@ TEST(the_least_bound_of_the_groups)
     EXPECT_EQ(system(wipe), 0);
 }
 
+/* A guard of 1000 MiB and the workers that it tells. */
+static struct memory *begin(struct worker *w, unsigned n)
+{
+    struct memory *m = memory_new(NULL);
+    for (unsigned i = 0; i < n; i++)
+        worker_init(&w[i], i, &clock_real, 1, false);
+    memory_begin(m, w, n);
+    memory_set(m, 1000 * MIB);
+    return m;
+}
+
+static void end(struct memory *m, struct worker *w, unsigned n)
+{
+    memory_end(m);
+    for (unsigned i = 0; i < n; i++)
+        worker_fini(&w[i]);
+    memory_free(&m);
+}
+
 static void look(struct memory *m, struct worker *w, uint64_t used, uint64_t now)
 {
     memory_look(m, used, now);
@@ -84,10 +103,7 @@ static void look(struct memory *m, struct worker *w, uint64_t used, uint64_t now
 TEST(workers_are_told)
 {
     struct worker w;
-    struct memory *m = memory_new(NULL);
-    worker_init(&w, 0, &clock_real, 1, false);
-    memory_begin(m, &w, 1);
-    memory_set(m, 1000 * MIB);
+    struct memory *m = begin(&w, 1);
     look(m, &w, 100 * MIB, 1000 * SEC);
     EXPECT_EQ(w.memory, MEMORY_FINE);
     look(m, &w, 850 * MIB, 1001 * SEC);      /* first, what is free is given back */
@@ -108,9 +124,7 @@ TEST(workers_are_told)
     memory_set(m, 0);
     look(m, &w, 2000 * MIB, 1009 * SEC);
     EXPECT_EQ(w.memory, MEMORY_FINE);
-    memory_end(m);
-    worker_fini(&w);
-    memory_free(&m);
+    end(m, &w, 1);
 }
 
 TEST(looks_come_closer_as_the_bound_does)
@@ -131,18 +145,13 @@ TEST(looks_come_closer_as_the_bound_does)
 TEST(a_stage_waits_for_what_is_given_back)
 {
     struct worker w;
-    struct memory *m = memory_new(NULL);
-    worker_init(&w, 0, &clock_real, 1, false);
-    memory_begin(m, &w, 1);
-    memory_set(m, 1000 * MIB);
+    struct memory *m = begin(&w, 1);
     memory_look(m, 850 * MIB, 1000 * SEC);
     look(m, &w, 850 * MIB, 1000 * SEC + SEC / 50);
     EXPECT_EQ(w.memory, MEMORY_FINE);
     look(m, &w, 850 * MIB, 1000 * SEC + SEC / 25);
     EXPECT_EQ(w.memory, MEMORY_BODIES);
-    memory_end(m);
-    worker_fini(&w);
-    memory_free(&m);
+    end(m, &w, 1);
 }
 
 /* The system has it by the next look, though something that is still needed lies behind it in the heap. */
@@ -151,12 +160,9 @@ TEST(what_is_given_back_is_the_systems)
     enum { BLOCKS = 8192 };
     static void *blocks[BLOCKS];
     struct worker w;
-    struct memory *m = memory_new(NULL);
     if (SLAB_HEAP)
-        return (void)memory_free(&m);
-    worker_init(&w, 0, &clock_real, 1, false);
-    memory_begin(m, &w, 1);
-    memory_set(m, 1000 * MIB);
+        return;
+    struct memory *m = begin(&w, 1);
     for (size_t i = 0; i < BLOCKS; i++)
         blocks[i] = memset(slab_alloc(&w.arena_blocks), 1, ARENA_BLOCK);
     void *behind = mem_alloc(100000);
@@ -166,9 +172,7 @@ TEST(what_is_given_back_is_the_systems)
     look(m, &w, 850 * MIB, 1000 * SEC);
     EXPECT(memory_used(m) + BLOCKS * ARENA_BLOCK / 2 < before);
     mem_free(behind);
-    memory_end(m);
-    worker_fini(&w);
-    memory_free(&m);
+    end(m, &w, 1);
 }
 
 static unsigned trims;
@@ -186,11 +190,7 @@ int malloc_trim(size_t pad)
 TEST(a_trim_waits_for_all_that_is_given_back_and_is_one)
 {
     struct worker w[2];
-    struct memory *m = memory_new(NULL);
-    for (unsigned i = 0; i < 2; i++)
-        worker_init(&w[i], i, &clock_real, 1, false);
-    memory_begin(m, w, 2);
-    memory_set(m, 1000 * MIB);
+    struct memory *m = begin(w, 2);
     memory_look(m, 850 * MIB, 1000 * SEC);
     trims = 0;
     for (unsigned i = 0; i < 2; i++) {
@@ -201,19 +201,13 @@ TEST(a_trim_waits_for_all_that_is_given_back_and_is_one)
     (void)memory_used(m);
     (void)memory_used(m);
     EXPECT_EQ(trims, 1);
-    memory_end(m);
-    for (unsigned i = 0; i < 2; i++)
-        worker_fini(&w[i]);
-    memory_free(&m);
+    end(m, w, 2);
 }
 
 TEST(too_much_at_once_is_not_waited_for)
 {
     struct worker w;
-    struct memory *m = memory_new(NULL);
-    worker_init(&w, 0, &clock_real, 1, false);
-    memory_begin(m, &w, 1);
-    memory_set(m, 1000 * MIB);
+    struct memory *m = begin(&w, 1);
     look(m, &w, 930 * MIB, 1000 * SEC);
     EXPECT_EQ(w.memory, MEMORY_REQUESTS);
     struct page page = {0};
@@ -222,7 +216,5 @@ TEST(too_much_at_once_is_not_waited_for)
     EXPECT(strstr(page.at, "\nweir_memory_limit_bytes 1048576000\n") != NULL);
     EXPECT(strstr(page.at, "\nweir_memory_stages_total 1\n") != NULL);
     page_free(&page);
-    memory_end(m);
-    worker_fini(&w);
-    memory_free(&m);
+    end(m, &w, 1);
 }
